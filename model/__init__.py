@@ -1,0 +1,14 @@
+"""The network: a dilated torchvision ResNet under our own DeepLabV3 head."""
+
+from model.deeplab_head import ASPP, ASPPConv, ASPPPooling, DeepLabHead
+from model.inference import optimize_for_inference
+from model.segmenter import build_segmenter
+
+__all__ = [
+    "ASPP",
+    "ASPPConv",
+    "ASPPPooling",
+    "DeepLabHead",
+    "build_segmenter",
+    "optimize_for_inference",
+]

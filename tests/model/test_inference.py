@@ -1,0 +1,58 @@
+"""The optimised network against the plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from model import build_segmenter, optimize_for_inference
+
+
+@pytest.fixture
+def plain(randomized: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    return randomized(build_segmenter("resnet18", num_classes=7, aux_head=True))
+
+
+def test_fp32_logits_are_the_plain_ones(plain: nn.Module) -> None:
+    fast = optimize_for_inference(plain, precision="fp32")
+    image = torch.randn(2, 3, 129, 193)
+    with torch.inference_mode():
+        expected = plain(image)
+    difference = (fast(image) - expected).abs().max()
+    assert difference <= 1e-4 * expected.abs().max()
+
+
+def test_bf16_logits_are_fp32_and_near(plain: nn.Module) -> None:
+    fast = optimize_for_inference(plain, precision="bf16")
+    image = torch.randn(1, 3, 129, 193)
+    with torch.inference_mode():
+        expected = plain(image)
+    logits = fast(image)
+    assert logits.dtype == torch.float32
+    # bf16 keeps 8 bits of significand; some 20 layers of rounding stay within a few per cent.
+    assert (logits - expected).abs().mean() <= 0.03 * expected.abs().mean()
+
+
+def test_nothing_is_left_of_training(plain: nn.Module) -> None:
+    fast = optimize_for_inference(plain, precision="fp32")
+    modules = list(fast.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
+    assert not any("aux" in name for name, _ in fast.named_parameters())
+    assert not any(module.training for module in modules)
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
+
+
+def test_the_plain_network_stays_as_it_was(plain: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    optimize_for_inference(plain, precision="bf16")
+    after = plain.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_unknown_precision_is_named(plain: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"int8.*'bf16'"):
+        optimize_for_inference(plain, precision="int8")
