@@ -1,0 +1,134 @@
+"""Bytes from a stranger -> an upright RGB image, or an `ImageError` that says what is wrong.
+
+The reader is chosen by signature and called directly. `PIL.Image.open` would call a damaged PNG
+"not an image", judge sizes by a limit and warnings that belong to the whole process, and follow
+an MPO file from its JPEG into the pictures behind it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, ImageFile, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
+from imaging.formats import check_structure, ends_early, format_of
+from imaging.upright import upright_rgb
+
+
+class JpegFile(JpegImageFile):
+    """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+class TiffFile(TiffImageFile):
+    """Pillow's reader, less the directories below the first, of which 30 MB would become 1 GB."""
+
+    def load_end(self) -> None:
+        ImageOps.exif_transpose(self, in_place=True)
+
+
+READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
+    "JPEG": JpegFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffFile,
+    "GIF": GifImageFile,
+}
+
+# The GIF and WebP readers look at the size while they open; a warning where warnings are errors.
+PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one image may have. A worker's memory follows from it."""
+
+    max_bytes: int = 32 * 1024 * 1024  # about twice what phones write for 50 megapixels
+    max_pixels: int = 50_000_000  # 200 MB decoded: Pillow keeps an RGB pixel in 4 bytes
+    max_side: int = 20_000  # px; phone panoramas end near 16 000
+
+
+def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> Image.Image:
+    """Decode an image file: upright, mode RGB, 8 bits per channel, native size.
+
+    Of an animation the first frame is taken, of 16 bits the high byte; transparency is laid over
+    white. CMYK is converted without its colour profile, in JPEG as Adobe's inverted values, which
+    is how browsers read it. The limits are checked from the header, before a pixel is decoded.
+
+    Raises UnreadableImage, ImageTooLarge or UnsupportedImage, and nothing else for bad bytes.
+    """
+    data = _within_byte_limit(data, limits)
+    name = format_of(data)
+    check_structure(data, name)
+    try:
+        image = READERS[name](io.BytesIO(data))
+        _check_size(image, limits)
+        image.load()
+        return upright_rgb(image)
+    except (ImageError, MemoryError):
+        raise
+    except PILLOW_TOO_LARGE as error:
+        raise ImageTooLarge(
+            "image_too_large",
+            f"The image has more than {limits.max_pixels} pixels. Scale it down.",
+            max_pixels=limits.max_pixels,
+        ) from error
+    except Exception as error:  # Pillow on hostile bytes: struct.error, KeyError, SyntaxError, ...
+        raise _unreadable(data, name) from error
+
+
+def _within_byte_limit(data: bytes | bytearray | memoryview, limits: Limits) -> bytes:
+    num_bytes = memoryview(data).nbytes
+    if num_bytes == 0:
+        raise UnreadableImage("image_empty", "There is no image: 0 bytes arrived.")
+    if num_bytes > limits.max_bytes:
+        raise ImageTooLarge(
+            "image_too_large",
+            f"The image has {num_bytes} bytes; at most {limits.max_bytes} are read. Scale it down.",
+            bytes=num_bytes,
+            max_bytes=limits.max_bytes,
+        )
+    return bytes(data)
+
+
+def _check_size(image: ImageFile.ImageFile, limits: Limits) -> None:
+    sizes = [image.size]
+    if isinstance(image, TiffImageFile):  # libtiff unpacks a tile whole, also one beyond its image
+        sizes.append((image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)))
+    for width, height in sizes:
+        if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+            raise ImageTooLarge(
+                "image_too_large",
+                f"The image is {width}x{height}; at most {limits.max_pixels} pixels, and "
+                f"{limits.max_side} on a side, are read. Scale it down.",
+                width=width,
+                height=height,
+                max_pixels=limits.max_pixels,
+                max_side=limits.max_side,
+            )
+
+
+def _unreadable(data: bytes, name: str) -> UnreadableImage:
+    if ends_early(data, name):
+        return UnreadableImage(
+            "image_truncated",
+            f"The {name} file ends early, after {len(data)} bytes. Send all of it.",
+            bytes=len(data),
+        )
+    return UnreadableImage(
+        "image_corrupt",
+        f"The {name} file is damaged, or of a rare kind that is not read. "
+        "Save it again as plain JPEG or PNG.",
+    )

@@ -1,0 +1,35 @@
+"""Faults of an image that its sender can mend.
+
+ImageError
+├── UnreadableImage   HTTP 400: empty, truncated, corrupt
+├── ImageTooLarge     HTTP 413: too many bytes, too many pixels, too long a side
+└── UnsupportedImage  HTTP 415: not an image format that is read
+"""
+
+from __future__ import annotations
+
+
+class ImageError(ValueError):
+    """An image that cannot be used.
+
+    `code` is stable and in snake_case. `message` is ASCII and says what is wrong, with which value,
+    and what to do. `details` are JSON-ready. None of them quotes the bytes or another exception.
+    """
+
+    def __init__(self, code: str, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class UnreadableImage(ImageError):
+    """The bytes are missing, end early or contradict themselves."""
+
+
+class ImageTooLarge(ImageError):
+    """The bytes, the pixels or a side exceed what one image may have."""
+
+
+class UnsupportedImage(ImageError):
+    """The bytes are no image in a format that is read."""

@@ -1,0 +1,127 @@
+"""What the bytes of an image file say about themselves, read without decoding a pixel."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from PIL.TiffImagePlugin import (
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILEOFFSETS,
+    TiffImageFile,
+)
+
+from imaging.errors import UnreadableImage, UnsupportedImage
+
+READ_FORMATS: Final = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
+
+# How a file begins: the formats read, then those that are often sent besides and deserve a name.
+SIGNATURES: Final[dict[str, re.Pattern[bytes]]] = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    # "BM" begins many a text; at byte 14 follows one of seven header sizes
+    "BMP": re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "HEIC": re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi", re.DOTALL),
+    "PDF": re.compile(rb"\s*%PDF-"),
+    "SVG": re.compile(rb"[^\0]{0,1024}?<svg\b"),
+}
+
+# How a complete file ends, where its format has a mark for it.
+END_MARKS: Final[dict[str, bytes]] = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+
+# Parts that a file may repeat at will and that cost far more than their bytes: every scan walks the
+# whole JPEG (7000x7000 with 10 000 scans is 0.9 MB and five minutes), every EXIF segment is added
+# to a copy of all before it, a compressed profile or text unfolds to 1 MB.
+COSTLY_PARTS: Final[dict[str, tuple[bytes, ...]]] = {
+    "JPEG": (b"\xff\xda\0", b"Exif\0\0"),
+    "PNG": (b"iCCP", b"iTXt"),
+}
+MAX_COSTLY_PARTS: Final = 100  # ordinary files have about ten; libtiff too stops at 100 scans
+
+# Pillow makes a few hundred bytes of Python objects from each entry of a TIFF's table of strips.
+MAX_TIFF_VALUES: Final = 2**18  # 50 megapixels in tiles of 16x16 need 195 313
+TIFF_BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay bytes
+
+
+def format_of(data: bytes) -> str:
+    """The one of READ_FORMATS that the first bytes announce. Raises UnsupportedImage."""
+    name = next((name for name, signature in SIGNATURES.items() if signature.match(data)), None)
+    if name in READ_FORMATS:
+        return name
+    found = f"{name} files are" if name else "The format of these bytes is"
+    raise UnsupportedImage(
+        "unsupported_format",
+        f"{found} not read. Send one of: {', '.join(READ_FORMATS)}.",
+        formats=list(READ_FORMATS),
+    )
+
+
+def check_structure(data: bytes, name: str) -> None:
+    """Refuse a file built to cost far more time or memory than its bytes and its size tell."""
+    parts = max((data.count(mark) for mark in COSTLY_PARTS.get(name, ())), default=0)
+    has_long_table = name == "TIFF" and any(
+        # More numbers than the file has bytes are never read
+        MAX_TIFF_VALUES < num_values <= len(data)
+        for num_values in _tiff_value_counts(data)
+    )
+    if parts > MAX_COSTLY_PARTS or has_long_table:
+        raise UnreadableImage(
+            "image_too_complex",
+            f"The {name} file is split into too many parts. Save it again as plain JPEG or PNG.",
+        )
+
+
+def ends_early(data: bytes, name: str) -> bool:
+    """Whether a file that failed to decode stops before the end that it announces."""
+    if name in END_MARKS:
+        return not data.rstrip(b"\0\r\n").endswith(END_MARKS[name])
+    if name == "WebP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if name == "BMP":
+        return len(data) < int.from_bytes(data[2:6], "little")
+    return len(data) < _tiff_extent(data)
+
+
+def _tiff_extent(data: bytes) -> int:
+    """Bytes to the end of the last strip or tile, or, if that is unreadable, to the directory."""
+    try:
+        tags = TiffImageFile(io.BytesIO(data)).tag_v2
+        offsets, counts = (
+            (tags[STRIPOFFSETS], tags[STRIPBYTECOUNTS])
+            if STRIPOFFSETS in tags
+            else (tags[TILEOFFSETS], tags[TILEBYTECOUNTS])
+        )
+        return max(int(offset + count) for offset, count in zip(offsets, counts))
+    except Exception:  # a broken directory can raise anything
+        _, directory, count_width, _ = _tiff_layout(data)
+        return directory + count_width
+
+
+def _tiff_value_counts(data: bytes) -> Iterator[int]:
+    """How many numbers each entry of the first directory holds."""
+    order, directory, count_width, offset_width = _tiff_layout(data)
+    start = directory + count_width
+    entry_width = 4 + 2 * offset_width  # tag, type, number of values, offset of the values
+    num_entries = int.from_bytes(data[directory:start], order)
+    for entry in range(start, min(start + num_entries * entry_width, len(data)), entry_width):
+        if int.from_bytes(data[entry + 2 : entry + 4], order) not in TIFF_BYTE_TYPES:
+            yield int.from_bytes(data[entry + 4 : entry + 4 + offset_width], order)
+
+
+def _tiff_layout(data: bytes) -> tuple[Literal["little", "big"], int, int, int]:
+    """Byte order, offset of the first directory, width of its entry count, width of an offset.
+
+    TIFF 6.0, section 2. BigTIFF, version 43, has fields of 64 bits.
+    """
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    if 43 in data[2:4]:
+        return order, int.from_bytes(data[8:16], order), 8, 8
+    return order, int.from_bytes(data[4:8], order), 2, 4

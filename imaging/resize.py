@@ -1,0 +1,42 @@
+"""Photo -> model input size, as torchvision's segmentation recipe has it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+# Long side over short side. Photos stay below; a strip of 20000x1 would become 520 x 10 400 000.
+MAX_ASPECT: Final = 4
+
+
+def fit_size(
+    width: int, height: int, short_side: int, max_long_side: int | None = None
+) -> tuple[int, int]:
+    """(h, w) px whose short side is `short_side`, unless its long one hits `max_long_side`.
+
+    That is MAX_ASPECT * short_side by default. Rounds as torchvision's
+    `resize(size=short_side, max_size=max_long_side)`, but leaves no side below 1.
+    """
+    max_long_side = max_long_side or MAX_ASPECT * short_side
+    shorter, longer = sorted((width, height))
+    short, long = short_side, short_side * longer // shorter
+    if long > max_long_side:
+        short, long = max(1, max_long_side * short // long), max_long_side
+    return (short, long) if width > height else (long, short)
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """RGB image -> uint8 (3, h, w) on the CPU, bilinear with antialiasing.
+
+    Equals torchvision.transforms.v2 on a uint8 tensor. v1 goes through float and Pillow through
+    its own fixed point; both differ from it by at most 1.
+    """
+    # (1, 3, H, W) with the strides of (1, H, W, 3): for these ATen has a vectorised uint8 kernel,
+    # ten times faster than for contiguous planes (12 megapixels: 8 ms against 78, 1 core).
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)
+    return interpolate(pixels, size=size, mode="bilinear", antialias=True).squeeze(0)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imaging.errors import UnreadableImage, UnsupportedImage
+from imaging.formats import MAX_TIFF_VALUES, check_structure, ends_early, format_of
+
+
+def encode(file_format: str, **options: object) -> bytes:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def tiff_with_table(num_values: int, order: str, *, big: bool = False) -> bytes:
+    """A directory whose one entry is a table of strip offsets (273) of type LONG (4)."""
+    offset = "Q" if big else "I"
+    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    header += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
+    directory = struct.pack(order + ("Q" if big else "H"), 1)
+    directory += struct.pack(order + f"HH{offset}{offset}", 273, 4, num_values, 100)
+    return header + directory + bytes(4 * num_values)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"])
+def test_formats_read(name: str) -> None:
+    assert format_of(encode(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC files are not read."),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0", "HEIC files are not read."),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF files are not read."),
+        (b"%PDF-1.7\n", "PDF files are not read."),
+        (
+            b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg width="1">',
+            "SVG files are not read.",
+        ),
+        (b'{"image": "no"}', "The format of these bytes is not read."),
+        (b"BM, he said, and left it at that", "The format of these bytes is not read."),
+        (b"\xff", "The format of these bytes is not read."),
+    ],
+)
+def test_other_formats_are_named(data: bytes, message: str) -> None:
+    with pytest.raises(UnsupportedImage) as caught:
+        format_of(data)
+    assert caught.value.message == f"{message} Send one of: JPEG, PNG, WebP, BMP, TIFF, GIF."
+    assert caught.value.details == {"formats": ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        encode("JPEG", progressive=True, exif=Image.Exif()),
+        encode("PNG", icc_profile=b"profile"),
+        tiff_with_table(MAX_TIFF_VALUES, "<"),
+        tiff_with_table(MAX_TIFF_VALUES + 1, "<")[:1000],  # a table that is not there costs nothing
+    ],
+)
+def test_ordinary_structure_passes(file: bytes) -> None:
+    check_structure(file, format_of(file))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        encode("JPEG").replace(b"\xff\xda\0", 101 * b"\xff\xda\0"),
+        encode("JPEG").replace(b"\xff\xd8", b"\xff\xd8" + 101 * b"\xff\xe1\0\x09Exif\0\0\0"),
+        encode("PNG") + 101 * b"iCCP",
+        tiff_with_table(MAX_TIFF_VALUES + 1, "<"),
+        tiff_with_table(MAX_TIFF_VALUES + 1, ">"),
+        tiff_with_table(MAX_TIFF_VALUES + 1, "<", big=True),
+        tiff_with_table(MAX_TIFF_VALUES + 1, ">", big=True),
+    ],
+)
+def test_structure_that_multiplies_work_is_refused(file: bytes) -> None:
+    with pytest.raises(UnreadableImage) as caught:
+        check_structure(file, format_of(file))
+    assert caught.value.code == "image_too_complex"
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_end_of_tiff(compression: str) -> None:
+    file = encode("TIFF", compression=compression)
+    assert not ends_early(file, "TIFF")
+    assert ends_early(file[:-1500], "TIFF")
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WebP", "BMP", "GIF"])
+def test_end_of_file(name: str) -> None:
+    file = encode(name)
+    assert not ends_early(file, name)
+    assert not ends_early(file + b"\0\0", name)  # padded
+    assert ends_early(file[:-2], name)
