@@ -1,0 +1,137 @@
+"""TorchServe's entry into the archive: photos in, class masks out.
+
+    bytes -> decode -> group by shape -> forward -> mask -> encode -> bytes
+
+A request that fails at any step gets its own answer; the others of its batch go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imaging import Limits
+from serving.answer import Answer, json_answer, send
+from serving.call import Call
+from serving.card import model_card
+from serving.device import exit_if_lost, pick_device, share_cores
+from serving.info import ModelInfo
+from serving.loading import load_model
+from serving.outputs import encode, needs_confidence, needs_original
+from serving.page import page_answer
+from serving.pipeline import Photo, Segmentation, forward, group_by_shape, read_photo, segment
+from serving.request import Request, headers_of, is_describe, read_request
+
+
+class SegmentationHandler:
+    """Answers TorchServe's batches: one object a worker, one batch at a time."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the archive in `context.system_properties["model_dir"]`, ready for a first answer.
+
+        Raises where it cannot; TorchServe then reports the worker as failed.
+        """
+        folder = Path(context.system_properties["model_dir"])
+        config = context.model_yaml_config or {}
+        self.device = pick_device(context.system_properties.get("gpu_id"))
+        threads = share_cores(workers=config.get("minWorkers", 1))
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
+        self.limits = Limits()
+        self.model = load_model(folder, self.device, config.get("precision", "auto"))
+        self.preset = self.model.preset
+        version = context.manifest["model"]["modelVersion"]
+        self.info = ModelInfo(self.preset.name, version, self.model.digest)
+        self.card = json_answer(model_card(self.preset, self.info, self.limits))
+        self.page = page_answer(self.preset)
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """One forward at the recipe's size: the first one builds what later ones reuse."""
+        side = self.preset.short_side
+        blank = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.device)
+        (logits,) = forward(self.model.net, blank, self.preset)
+        logits_or_raise(logits)
+
+    def handle(self, rows: Sequence[Mapping[str, object]], context: Any) -> list[bytes]:
+        """The bodies of the answers to a batch, in its order; the rest is set on `context`."""
+        calls = [
+            Call(row, headers_of(context, index), context.get_request_id(index))
+            for index, row in enumerate(rows)
+        ]
+        # At every step a value may be an Answer instead: then that call is settled, and passed on.
+        requests = [call.attempt("decode", self.read, call) for call in calls]
+        photos = list(self.threads.map(self.decode, calls, requests))
+        logits = self.forward(calls, photos)
+        masks = [
+            call.attempt("mask", self.segment, *inputs)
+            for call, *inputs in zip(calls, requests, photos, logits)
+        ]
+        answers = list(self.threads.map(self.encode, calls, requests, masks))
+        return [
+            send(self.sign(answer, call), context, index)
+            for index, (call, answer) in enumerate(zip(calls, answers))
+        ]
+
+    def read(self, call: Call) -> Request | Answer:
+        """What the caller asks for, or the answer where that takes no photo."""
+        if is_describe(call.row, call.headers):
+            return self.card
+        request = read_request(call.row, call.headers)
+        return self.page if request.image is None else request
+
+    def decode(self, call: Call, request: Request | Answer) -> Photo | Answer:
+        """In a thread: Pillow and PyTorch let go of the interpreter's lock."""
+        return call.attempt("decode", self.photo, request)
+
+    def photo(self, request: Request) -> Photo:
+        assert request.image is not None
+        keep_original = needs_original(request.output)
+        return read_photo(request.image, self.preset, self.limits, keep_original)
+
+    def forward(
+        self, calls: Sequence[Call], photos: Sequence[Photo | Answer]
+    ) -> list[Tensor | Answer]:
+        """Each photo's logits (1, num_classes, h, w), from one forward for all of a shape."""
+        pixels = {
+            index: item.pixels for index, item in enumerate(photos) if isinstance(item, Photo)
+        }
+        results: list[Any] = list(photos)
+        for group in group_by_shape(pixels):
+            started = time.perf_counter()
+            batch = torch.stack([pixels[index] for index in group]).to(self.device)
+            outcomes = forward(self.model.net, batch, self.preset)
+            exit_if_lost(self.device)
+            seconds = time.perf_counter() - started
+            for index, outcome in zip(group, outcomes):
+                results[index] = calls[index].attempt("forward", logits_or_raise, outcome)
+                calls[index].took("forward", seconds)
+        return results
+
+    def segment(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
+        return segment(photo, logits, needs_confidence(request.output))
+
+    def encode(self, call: Call, request: Request | Answer, mask: Segmentation | Answer) -> Answer:
+        """In a thread, like `decode`."""
+        return call.attempt("encode", self.answer, request, mask)
+
+    def answer(self, request: Request, segmentation: Segmentation) -> Answer:
+        return encode(request.output, segmentation, self.preset, self.info)
+
+    def sign(self, answer: Answer, call: Call) -> Answer:
+        """Say on the answer which model gave it, and where the time went."""
+        signature = {**self.info.headers(), "Server-Timing": call.server_timing()}
+        return replace(answer, headers={**answer.headers, **signature})
+
+
+def logits_or_raise(outcome: Tensor | Exception) -> Tensor:
+    """What `forward` holds for an image: its logits, or why there are none."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

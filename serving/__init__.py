@@ -1,0 +1,1 @@
+"""HTTP for the segmenter: what a request asks for, and what its sender gets."""

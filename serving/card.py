@@ -1,0 +1,55 @@
+"""The model card: what a client has to know of the served model, for programs as for people."""
+
+from __future__ import annotations
+
+from imaging.decode import Limits
+from imaging.formats import READ_FORMATS
+from model.preset import Preset
+from serving.document import SHAPES
+from serving.info import ModelInfo
+from serving.outputs import OUTPUTS
+from serving.page import PAGE, PAGE_MEDIA_TYPE
+
+
+def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, object]:
+    """The served model as JSON-ready values; sizes in pixels unless their name says bytes."""
+    return {
+        "name": info.name,
+        "version": info.version,
+        "digest": info.digest,
+        "description": preset.description,
+        "classes": [
+            {"id": index, "label": label, "colour": list(colour)}
+            for index, (label, colour) in enumerate(zip(preset.labels, preset.palette))
+        ],
+        "network": {
+            "head": "DeepLabV3",
+            "backbone": preset.backbone,
+            "features": preset.features,
+            "output_stride": preset.output_stride,
+            "atrous_rates": list(preset.atrous_rates),
+        },
+        "preprocessing": {
+            "colours": "RGB, upright by EXIF orientation",
+            "short_side": preset.short_side,
+            "interpolation": "bilinear, antialiased",
+            "scale": 1 / 255,
+            "mean": list(preset.mean),
+            "std": list(preset.std),
+        },
+        "input": {
+            "formats": list(READ_FORMATS),
+            "max_bytes": limits.max_bytes,
+            "max_pixels": limits.max_pixels,
+            "max_side": limits.max_side,
+            "images_per_request": 1,
+            "json": list(SHAPES),
+        },
+        "outputs": [
+            *(
+                {"name": name, "media_type": form.media_type, "content": form.content}
+                for name, form in OUTPUTS.items()
+            ),
+            {"name": PAGE, "media_type": PAGE_MEDIA_TYPE, "content": "a viewer, on GET"},
+        ],
+    }

@@ -1,0 +1,56 @@
+"""Where the network runs: the worker's GPU or its share of the cores, and a GPU that is lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+# The worker's exit status when its GPU is lost. Any status but 0 does; this one is sysexits.h's
+# EX_UNAVAILABLE, so that it can be told from a crash in the logs.
+EXIT_DEVICE_LOST = 69
+
+
+def pick_device(gpu_id: object) -> torch.device:
+    """The GPU that TorchServe assigned to this worker, or the CPU where torch sees none.
+
+    TorchServe assigns ids by `nvidia-smi`, also where torch cannot use them, and leaves
+    CUDA_VISIBLE_DEVICES alone, so that the id counts over all devices.
+    """
+    if gpu_id is None or not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device(f"cuda:{gpu_id}")
+    torch.cuda.set_device(device)
+    return device
+
+
+def share_cores(workers: int) -> int:
+    """Give this process its share of the cores, so that workers do not fight over them.
+
+    TorchServe sets no thread count: each of N workers would start a thread on every core.
+    Returns the share, in threads.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, (usable or 1) // max(1, workers))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def exit_if_lost(device: torch.device) -> None:
+    """End this process where its CUDA context is beyond repair, so that TorchServe replaces it.
+
+    After a sticky error (an assert on the device, an illegal address) every later call in the
+    process fails as well, and TorchServe would go on sending requests to it (pytorch/serve#3114).
+    """
+    if device.type != "cuda":
+        return
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        logger.exception("the CUDA context of %s is lost; this worker exits", device)
+        # Not sys.exit: SystemExit runs destructors, which hang on a lost context.
+        logging.shutdown()
+        os._exit(EXIT_DEVICE_LOST)

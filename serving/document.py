@@ -1,0 +1,113 @@
+"""The image in a JSON body: by itself, or as KServe's two protocols have it.
+
+v1: https://github.com/kserve/kserve/blob/master/docs/predict-api/v1/README.md
+v2: https://github.com/kserve/open-inference-protocol
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+
+from serving.errors import RequestError
+
+SHAPES = (
+    '{"image": "<base64>"}',
+    '{"instances": [{"b64": "<base64>"}]}',
+    '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["<base64>"]}]}',
+)
+
+# Keys under which an object holds its base64: `b64` is TensorFlow Serving's, which KServe v1
+# adopted, `data` that of TorchServe's own KServe examples.
+IMAGE_KEYS = ("image", "b64", "data")
+
+WHITE_SPACE = b" \t\r\n"
+
+
+def parse_json(data: bytes | bytearray) -> object:
+    """The document in `data`. Raises RequestError 400 where there is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise RequestError(
+            400,
+            "invalid_json",
+            "The body is declared as application/json but is not valid JSON. "
+            "To send an image as it is, declare it, e.g. Content-Type: image/jpeg.",
+        ) from None
+
+
+def image_in(document: object) -> bytes:
+    """The image's bytes, of which `document` holds one in one of the SHAPES.
+
+    Raises RequestError 400: no image, more than one, or not base64.
+    """
+    if isinstance(document, Mapping):
+        if "instances" in document:
+            return _decode(_encoded(_only(document["instances"])))
+        if "inputs" in document:
+            return _decode(_tensor_element(_only(document["inputs"])))
+    return _decode(_encoded(document))
+
+
+def _only(items: object) -> object:
+    if not isinstance(items, list) or not items:
+        raise _missing()
+    if len(items) > 1:
+        raise RequestError(
+            400,
+            "one_image_per_request",
+            f"The request holds {len(items)} images. Send one in each request; "
+            "requests that arrive together are computed together.",
+            images=len(items),
+        )
+    return items[0]
+
+
+def _tensor_element(tensor: object) -> object:
+    """The one element of an Open Inference Protocol v2 tensor of type BYTES."""
+    if not isinstance(tensor, Mapping) or tensor.get("datatype") != "BYTES":
+        raise _missing()
+    return _only(tensor.get("data"))
+
+
+def _encoded(value: object) -> object:
+    """What should be base64: `value`, or what an object holds under one of IMAGE_KEYS."""
+    for _ in range(2):  # {"image": {"b64": ...}} is the deepest that is read
+        if isinstance(value, Mapping):
+            value = next((value[key] for key in IMAGE_KEYS if key in value), None)
+    return value
+
+
+def _decode(encoded: object) -> bytes:
+    """Base64 -> bytes. White space is skipped, and so is the head of a data URL."""
+    if not isinstance(encoded, str):
+        raise _missing()
+    if encoded[:5].lower() == "data:":
+        head, _, encoded = encoded.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise _not_base64()
+    try:
+        # Not "".join(encoded.split()): of "aa aa aa..." that would make twenty times its memory.
+        return base64.b64decode(encoded.encode("ascii").translate(None, WHITE_SPACE), validate=True)
+    except ValueError:  # binascii.Error is one, UnicodeEncodeError another
+        raise _not_base64() from None
+
+
+def _missing() -> RequestError:
+    return RequestError(
+        400,
+        "image_missing",
+        f"The JSON holds no image. It is read in these shapes: {'; '.join(SHAPES)}.",
+        shapes=list(SHAPES),
+    )
+
+
+def _not_base64() -> RequestError:
+    return RequestError(
+        400,
+        "invalid_base64",
+        "The image in the JSON is not valid base64 (RFC 4648, section 4, padded). "
+        "A data URL of base64 is read as well; an address is not fetched.",
+    )

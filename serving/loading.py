@@ -1,0 +1,73 @@
+"""From an unpacked archive to a network that answers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from model import build_segmenter, optimize_for_inference
+from model.preset import Preset, load_preset
+
+# The archive's resolved preset: it names the weights file and the digest that file must have.
+PRESET_FILE = "preset.yaml"
+
+
+class ArchiveError(Exception):
+    """The archive does not hold what its preset says; the worker must not go into service."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A loaded archive: the network on its device, what describes it, and its weights' digest."""
+
+    net: nn.Module  # (B, 3, H, W) normalised floats -> logits (B, num_classes, h, w) in fp32
+    preset: Preset
+    digest: str  # "sha256:<64 hex digits>" of the weights file
+
+
+def load_model(folder: Path, device: torch.device, precision: str = "auto") -> ServedModel:
+    """Build the network of the archive unpacked in `folder` and load its weights, checked.
+
+    Raises ArchiveError where the weights are missing, altered, or of another network.
+    """
+    preset = load_preset(folder / PRESET_FILE)
+    if preset.weights is None or preset.weights.file is None:
+        raise ArchiveError(f"{PRESET_FILE} names no weights file; build the archive again")
+    path = folder / preset.weights.file
+    verify_sha256(path, preset.weights.sha256)
+    net = build_segmenter(
+        preset.backbone,
+        preset.num_classes,
+        preset.atrous_rates,
+        features=preset.features,
+        output_stride=preset.output_stride,
+    )
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        net.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ArchiveError(f"{path.name} does not fit preset {preset.name}: {error}") from error
+    return ServedModel(
+        net=optimize_for_inference(net, device, precision),
+        preset=preset,
+        digest=f"sha256:{preset.weights.sha256}",
+    )
+
+
+def verify_sha256(path: Path, expected: str) -> None:
+    """Raise ArchiveError unless the file exists and its SHA-256 is `expected` (64 hex digits)."""
+    if not path.is_file():
+        raise ArchiveError(f"{path.name} is missing from the archive; build the archive again")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        raise ArchiveError(
+            f"{path.name} is damaged: its SHA-256 is {digest.hexdigest()}, the archive was built "
+            f"with {expected}; build the archive again"
+        )

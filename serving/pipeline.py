@@ -1,0 +1,91 @@
+"""From image bytes to class masks: decode, group by input shape, one forward a group, mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from imaging import Limits, decode_image, fit_size, resize
+from imaging.mask import class_mask, class_mask_and_confidence
+from model.preset import Preset
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded image: what the network reads of it, and what an answer needs of the original."""
+
+    pixels: Tensor  # uint8 (3, h, w), RGB, at the network's input size
+    size: tuple[int, int]  # (H, W) of the upright original
+    original: Image.Image | None  # RGB; kept only for answers that show it, since it is large
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of an upright photo of H x W pixels."""
+
+    mask: np.ndarray  # (H, W) class ids: uint8, int32 beyond 256 classes
+    confidence: np.ndarray | None  # uint8 (H, W): probability of that class x 255
+    original: Image.Image | None  # the photo itself, RGB, where an answer shows it
+
+
+def read_photo(data: bytes, preset: Preset, limits: Limits, keep_original: bool) -> Photo:
+    """Decode an image and bring it to the size the weights were trained for.
+
+    Raises ImageError where the bytes are no image that is read, or one beyond the limits.
+    """
+    image = decode_image(data, limits)
+    width, height = image.size
+    pixels = resize(image, fit_size(width, height, preset.short_side))
+    return Photo(pixels, (height, width), image if keep_original else None)
+
+
+def group_by_shape(pixels: Mapping[int, Tensor]) -> list[list[int]]:
+    """The keys of tensors that share a shape, group by group, in order of first appearance.
+
+    Photos of other shapes are not padded into a group: the image-level branch of the pyramid
+    averages over the whole map, so padding would change every pixel's logits.
+    """
+    groups: dict[torch.Size, list[int]] = {}
+    for key, tensor in pixels.items():
+        groups.setdefault(tensor.shape, []).append(key)
+    return list(groups.values())
+
+
+def forward(net: nn.Module, pixels: Tensor, preset: Preset) -> list[Tensor | Exception]:
+    """Logits (1, num_classes, h, w) of each image in `pixels`, uint8 (B, 3, h, w) on any device.
+
+    Never raises: an image without logits has the reason in their place. Where the device runs out
+    of memory the batch is halved and tried again, so that only an image too large by itself fails.
+    """
+    try:
+        logits: Tensor = net(normalize(pixels, preset))
+        return list(torch.split(logits, 1))
+    except torch.cuda.OutOfMemoryError as error:
+        if len(pixels) == 1:
+            return [error.with_traceback(None)]  # its frames would keep the tensors alive
+    except Exception as error:
+        return [error] * len(pixels)
+    # Out of the except block: until here the error holds the failed attempt's tensors.
+    torch.cuda.empty_cache()
+    half = len(pixels) // 2
+    return forward(net, pixels[:half], preset) + forward(net, pixels[half:], preset)
+
+
+def normalize(pixels: Tensor, preset: Preset) -> Tensor:
+    """uint8 (B, 3, H, W) -> fp32, scaled to [0, 1], less the preset's mean, over its deviation."""
+    mean = torch.tensor(preset.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(preset.std, device=pixels.device).view(3, 1, 1)
+    return (pixels.float() / 255 - mean) / std
+
+
+def segment(photo: Photo, logits: Tensor, with_confidence: bool) -> Segmentation:
+    """The photo's class mask at its own size from its logits (1, num_classes, h, w)."""
+    if with_confidence:
+        mask, confidence = class_mask_and_confidence(logits, photo.size)
+        return Segmentation(mask[0].cpu().numpy(), confidence[0].cpu().numpy(), photo.original)
+    return Segmentation(class_mask(logits, photo.size)[0].cpu().numpy(), None, photo.original)
