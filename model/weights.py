@@ -125,18 +125,20 @@ def read_safetensors(path: Path) -> object:
 
 
 def read_torch(path: Path) -> object:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if re.match(rb"\s*<|version https://git-lfs", start):
+        raise CheckpointError(
+            f"{path} is a web page or a Git LFS pointer, not weights; download the file itself"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search(rb"^\s*(<|version https://git-lfs)", path.read_bytes()[:64]):
-            raise CheckpointError(
-                f"{path} is a web page or a Git LFS pointer, not weights; download the file itself"
-            ) from error
         raise CheckpointError(
             f"{path} is not a plain state dict: loading it would run code, which is refused. "
             "Where it was made, save it with torch.save(net.state_dict(), path)"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # on a damaged file the unpickler raises almost anything
         raise CheckpointError(f"{path} is no complete PyTorch file; copy it again") from error
 
 
