@@ -103,7 +103,7 @@ def test_what_is_no_preset_is_an_error_of_ours(tmp_path: Path, text: str) -> Non
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    with pytest.raises(PresetError, match="no preset 'resnet50'.*voc-resnet50"):
+    with pytest.raises(PresetError, match=r"no preset 'resnet50'.*voc-resnet50"):
         load_preset("resnet50")
 
 
