@@ -1,0 +1,20 @@
+"""Where the pixels of an enlarged image lie on the grid that they are interpolated from."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def pixel_positions(num_nodes: int, num_pixels: int) -> npt.NDArray[np.float32]:
+    """The centres of one axis's pixels, in node spacings from the first node; (num_pixels,) rising.
+
+    They are those of `F.interpolate(mode="bilinear", align_corners=False)` to the last bit. ATen
+    computes `scale * (pixel + 0.5) - 0.5` in float32 with one fused multiply-add, so it is rounded
+    once (area_pixel_compute_source_index in UpSample.h). The first and the last pixels lie outside
+    0 .. num_nodes - 1, where interpolation repeats the outermost node.
+    """
+    scale = np.float64(np.float32(num_nodes) / np.float32(num_pixels))
+    position = scale * (np.arange(num_pixels) + 0.5) - 0.5
+    rounded: npt.NDArray[np.float32] = position.astype(np.float32)
+    return rounded
