@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from model.segmenter import BACKBONES
+from model.segmenter import BACKBONES, Segmenter, build_segmenter
 
 FOLDER = Path(__file__).with_name("presets")
 
@@ -85,6 +85,17 @@ def load_preset(name_or_path: str | Path) -> Preset:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PresetError(f"{path}: cannot be read as YAML: {error}") from error
     return _Reader(path).preset(document)
+
+
+def build_network(preset: Preset) -> Segmenter:
+    """The preset's network, untrained and without an auxiliary head."""
+    return build_segmenter(
+        preset.backbone,
+        preset.num_classes,
+        preset.atrous_rates,
+        features=preset.features,
+        output_stride=preset.output_stride,
+    )
 
 
 def dump_preset(preset: Preset, path: Path) -> None:

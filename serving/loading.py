@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model import build_segmenter, optimize_for_inference
-from model.preset import Preset, load_preset
+from model import optimize_for_inference
+from model.preset import Preset, build_network, load_preset
 
 # The archive's resolved preset: it names the weights file and the digest that file must have.
 PRESET_FILE = "preset.yaml"
@@ -39,13 +39,7 @@ def load_model(folder: Path, device: torch.device, precision: str = "auto") -> S
         raise ArchiveError(f"{PRESET_FILE} names no weights file; build the archive again")
     path = folder / preset.weights.file
     verify_sha256(path, preset.weights.sha256)
-    net = build_segmenter(
-        preset.backbone,
-        preset.num_classes,
-        preset.atrous_rates,
-        features=preset.features,
-        output_stride=preset.output_stride,
-    )
+    net = build_network(preset)
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     try:
         net.load_state_dict(state, strict=True)
