@@ -1,0 +1,94 @@
+# Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
+
+# A preset's name or file; a checkpoint instead of its own weights; the inference port, which those
+# for management and metrics follow; a photo; a folder of labelled photos; what makes .venv.
+MODEL ?= street-resnet18
+WEIGHTS ?=
+PORT ?= 8080
+IMAGE ?=
+DATA ?=
+PYTHON ?= python3
+
+# Recipes read them from the environment: there no character in them means anything to the shell.
+export MODEL WEIGHTS PORT IMAGE DATA PYTHON
+
+PY = .venv/bin/python
+ARCHIVE = build/segmenter.mar
+
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMAGE=photo.jpg
+	@$(PY) -m scripts.demo --port "$$PORT" $${IMAGE:+"$$IMAGE"}
+
+.PHONY: start
+start: $(ARCHIVE) ## start the service in the background; returns when it answers
+	@$(PY) -m scripts.service start --port "$$PORT"
+
+.PHONY: stop
+stop: .venv/runtime ## stop the service that was started in the background
+	@$(PY) -m scripts.service stop --port "$$PORT"
+
+.PHONY: serve
+serve: $(ARCHIVE) ## run the service until Ctrl-C
+	@$(PY) -m scripts.service run --port "$$PORT"
+
+.PHONY: archive
+archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/segmenter.mar
+
+.PHONY: test
+test: .venv/dev ## run all tests, those against a real TorchServe too
+	@$(PY) -m pytest
+
+.PHONY: lint
+lint: .venv/dev ## check style, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+.PHONY: train
+train: .venv/dev ## train a model: make train DATA=folder, with train/ and val/ in it
+	@$(NEED_DATA)
+	@$(PY) -m scripts.train --preset "$$MODEL" --data "$$DATA" --output build/train
+
+.PHONY: eval
+eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and masks/ in it
+	@$(NEED_DATA)
+	@$(PY) -m scripts.evaluate --preset "$$MODEL" --data "$$DATA" $${WEIGHTS:+--weights "$$WEIGHTS"}
+
+NEED_DATA = test -n "$$DATA" || { echo 'error: name the folder of photos and masks: DATA=...' >&2; exit 1; }
+
+# One of our presets that has no weights yet gets random ones; the name of the model then says so.
+UNTRAINED = $(if $(WEIGHTS),,$(shell grep -Ls '^weights:' "model/presets/$(MODEL).yaml"))
+
+space := $(subst ,, )
+existing = $(wildcard $(subst $(space),\ ,$(1)))
+
+$(ARCHIVE): build/model .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
+            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html) \
+            $(call existing,$(MODEL)) $(call existing,$(WEIGHTS))
+	@$(PY) -m scripts.build_archive --preset "$$MODEL" --output $@ \
+	    $${WEIGHTS:+--weights "$$WEIGHTS"} $(if $(UNTRAINED),--random-weights)
+
+# What the archive was last made of; touched only when that changes.
+build/model: FORCE
+	@mkdir -p build
+	@echo "$$MODEL $$WEIGHTS" | cmp -s - $@ || echo "$$MODEL $$WEIGHTS" > $@
+
+.PHONY: FORCE
+FORCE:
+
+# .venv/runtime and .venv/dev say which requirements are installed. FORCE where there is no Python,
+# or none any more.
+.venv/runtime: requirements.txt $(shell test -x .venv/bin/python || echo FORCE)
+	@sh scripts/venv.sh $<
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/runtime
+	@sh scripts/venv.sh $<
+	@touch $@

@@ -1,0 +1,30 @@
+"""What the programs here share: where they are, and how they speak to whoever called them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(Exception):
+    """What stops a program and is not its fault; one line for whoever called it."""
+
+
+def say(message: str) -> None:
+    """Progress and errors go to stderr, so that a program's output can be piped."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def shown(path: Path) -> str:
+    """The path as one would type it in the checkout."""
+    path = path.absolute()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def exit_on_signals() -> None:
+    """Let `kill` and a closed terminal end this program in order, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
