@@ -1,0 +1,74 @@
+"""A small model behind a real TorchServe, and the same model in this process."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from imaging import decode_image
+from imaging.mask import class_mask_plain
+from imaging.resize import fit_size, resize
+from model.preset import Preset
+from scripts.build_archive import build_archive
+from scripts.service import MODEL_NAME, Service, running_service
+from serving.loading import ServedModel, load_model
+from serving.pipeline import normalize
+from tests.archives import unpacked_archive
+
+
+@dataclass(frozen=True)
+class RunningModel:
+    """The service, and its archive loaded here."""
+
+    service: Service
+    loaded: ServedModel
+
+    @property
+    def url(self) -> str:
+        return self.service.predictions
+
+    @property
+    def management_url(self) -> str:
+        return self.service.management
+
+    @property
+    def preset(self) -> Preset:
+        return self.loaded.preset
+
+    @property
+    def digest(self) -> str:
+        return self.loaded.digest
+
+    def mask_in_process(self, body: bytes) -> np.ndarray:
+        """(H, W): decode, resize, normalise, forward, interpolate, argmax, without the handler."""
+        image = decode_image(body)
+        width, height = image.size
+        pixels = resize(image, fit_size(width, height, self.preset.short_side))
+        with torch.inference_mode():
+            logits = self.loaded.net(normalize(pixels[None], self.preset))
+            return class_mask_plain(logits, (height, width))[0].numpy()
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as `make archive MODEL=preset.yaml` builds it."""
+    folder = tmp_path_factory.mktemp("archive")
+    unpacked_archive(folder)
+    build_archive(folder / "preset.yaml", folder / f"{MODEL_NAME}.mar")
+    return folder / f"{MODEL_NAME}.mar"
+
+
+@pytest.fixture(scope="session")
+def model(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningModel]:
+    content = tmp_path_factory.mktemp("content")
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(content)
+    loaded = load_model(content, torch.device("cpu"))
+    with running_service(archive, tmp_path_factory.mktemp("service")) as service:
+        yield RunningModel(service, loaded)

@@ -1,0 +1,252 @@
+"""Photos in over HTTP, masks out: each input kind, output and error, on a real TorchServe."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests.photos import agreement, encoded, photo, png_header
+from tests.service.conftest import RunningModel
+
+PHOTO = encoded(photo(75, 113), "JPEG")
+B64 = base64.b64encode(PHOTO).decode()
+CORRUPT = b"\x89PNG\r\n\x1a\n" + b"\0" * 100 + b"IEND\xaeB`\x82"
+TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
+
+
+def post(model: RunningModel, path: str = "", **arguments: object) -> requests.Response:
+    return requests.post(model.url + path, timeout=TIMEOUT, **arguments)  # type: ignore[arg-type]
+
+
+def mask_of(response: requests.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    return np.asarray(Image.open(io.BytesIO(response.content)))
+
+
+def test_the_mask_over_http_is_the_one_in_process(model: RunningModel) -> None:
+    response = post(model, data=PHOTO)
+    picture = Image.open(io.BytesIO(response.content))
+    assert response.headers["Content-Type"] == "image/png"
+    assert picture.mode == "P"
+    assert picture.size == (113, 75)
+    assert picture.getpalette()[: 3 * len(model.preset.palette)] == [  # type: ignore[index]
+        channel for colour in model.preset.palette for channel in colour
+    ]
+    assert np.array_equal(np.asarray(picture), model.mask_in_process(PHOTO))
+    assert len(np.unique(np.asarray(picture))) > 1, "the photo must show more than one class"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"data": PHOTO},
+        {"data": PHOTO, "headers": {"Content-Type": "image/jpeg"}},
+        {"data": PHOTO, "headers": {"Content-Type": "application/octet-stream"}},
+        {"data": iter([PHOTO[:1000], PHOTO[1000:]])},  # chunked
+        {"files": {"image": ("photo.jpg", PHOTO, "image/jpeg")}},
+        {"files": {"anything": ("photo.jpg", PHOTO)}},
+        {"files": {"data": PHOTO}, "data": {"output": "mask"}},
+        {"json": {"image": B64}},
+        {"json": {"image": "data:image/jpeg;base64," + B64}},
+        {"json": {"instances": [{"b64": B64}]}},
+        {"json": {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}},
+    ],
+    ids=[
+        "body",
+        "body-typed",
+        "octet-stream",
+        "chunked",
+        "multipart",
+        "multipart-other-name",
+        "multipart-with-option",
+        "json",
+        "json-data-url",
+        "kserve-v1",
+        "open-inference-v2",
+    ],
+)
+def test_every_input_kind_gives_the_same_mask(
+    model: RunningModel, arguments: dict[str, object]
+) -> None:
+    assert np.array_equal(mask_of(post(model, **arguments)), model.mask_in_process(PHOTO))
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"])
+def test_every_format_is_read(model: RunningModel, image_format: str) -> None:
+    data = encoded(photo(75, 113), image_format)
+    assert np.array_equal(mask_of(post(model, data=data)), model.mask_in_process(data))
+
+
+def test_kserve_paths_answer_too(model: RunningModel) -> None:
+    host = model.url.split("/predictions/")[0]
+    v1 = {"instances": [{"b64": B64}]}
+    v2 = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}
+    for path, document in (
+        ("/v1/models/segmenter:predict", v1),
+        ("/v2/models/segmenter/infer", v2),
+    ):
+        response = requests.post(host + path, json=document, timeout=TIMEOUT)
+        assert np.array_equal(mask_of(response), model.mask_in_process(PHOTO))
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("mask", "image/png"),
+        ("overlay", "image/jpeg"),
+        ("json", "application/json"),
+        ("confidence", "image/png"),
+        ("npy", "application/x-npy"),
+    ],
+)
+def test_every_output_by_path_by_field_and_by_accept(
+    model: RunningModel, name: str, media_type: str
+) -> None:
+    by_path = post(model, f"/1.0/{name}", data=PHOTO)
+    assert by_path.status_code == 200, by_path.text
+    assert by_path.headers["Content-Type"] == media_type
+    by_field = post(model, files={"image": PHOTO}, data={"output": name})
+    assert by_field.content == by_path.content
+    if name != "confidence":  # a second PNG: `Accept: image/png` means the mask
+        by_accept = post(model, data=PHOTO, headers={"Accept": media_type})
+        assert by_accept.content == by_path.content
+    invoke = model.url.replace("/predictions/segmenter", "/models/segmenter/invoke")
+    by_query = requests.post(
+        f"{invoke}?output={name}",
+        data=PHOTO,
+        headers={"Content-Type": "image/jpeg"},
+        timeout=TIMEOUT,
+    )
+    assert by_query.content == by_path.content
+
+
+def test_the_outputs_agree_with_each_other(model: RunningModel) -> None:
+    mask = mask_of(post(model, data=PHOTO))
+    array = np.load(io.BytesIO(post(model, "/1.0/npy", data=PHOTO).content))
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, mask)
+
+    confidence = mask_of(post(model, "/1.0/confidence", data=PHOTO))
+    assert confidence.shape == mask.shape
+
+    overlay = Image.open(io.BytesIO(post(model, "/1.0/overlay", data=PHOTO).content))
+    assert (overlay.format, overlay.size) == ("JPEG", (113, 75))
+
+    answer = post(model, "/1.0/json", data=PHOTO).json()
+    assert answer["size"] == {"width": 113, "height": 75}
+    assert answer["model"]["name"] == model.preset.name
+    assert sum(entry["pixels"] for entry in answer["classes"]) == mask.size
+    for entry in answer["classes"]:
+        here = mask == entry["id"]
+        assert entry["label"] == model.preset.labels[entry["id"]]
+        assert entry["pixels"] == here.sum()
+        assert entry["confidence"] == pytest.approx(confidence[here].mean() / 255)
+
+
+def test_exif_orientation_is_respected(model: RunningModel) -> None:
+    picture = photo(75, 113)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side; upright it is 75 wide
+    upright = picture.transpose(Image.Transpose.ROTATE_270)
+    turned = mask_of(post(model, data=encoded(picture, "PNG", exif=exif)))
+    assert turned.shape == (113, 75)
+    assert np.array_equal(turned, model.mask_in_process(encoded(upright, "PNG")))
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "status", "code"),
+    [
+        ("", {"data": b"", "headers": {"Accept": "image/png"}}, 400, "image_empty"),
+        ("", {"data": PHOTO[: len(PHOTO) // 2]}, 400, "image_truncated"),
+        ("", {"data": CORRUPT}, 400, "image_corrupt"),
+        ("", {"json": {"picture": B64}}, 400, "image_missing"),
+        ("", {"json": {"image": "no base64!"}}, 400, "invalid_base64"),
+        ("", {"json": {"instances": [{"b64": B64}] * 2}}, 400, "one_image_per_request"),
+        (
+            "",
+            {"data": b"{nonsense", "headers": {"Content-Type": "application/json"}},
+            400,
+            "invalid_json",
+        ),
+        ("/1.0/hologram", {"data": PHOTO}, 400, "unknown_output"),
+        ("", {"data": PHOTO, "headers": {"Accept": "video/mp4"}}, 406, "not_acceptable"),
+        ("", {"data": png_header(60_000, 60_000)}, 413, "image_too_large"),
+        ("", {"data": png_header(8_000, 8_000)}, 413, "image_too_large"),
+        ("", {"data": PHOTO + b"\0" * (32 * 2**20)}, 413, "image_too_large"),
+        ("", {"data": b"just a text file\n"}, 415, "unsupported_format"),
+        (
+            "",
+            {"data": "just text", "headers": {"Content-Type": "text/plain"}},
+            415,
+            "unsupported_format",
+        ),
+        ("", {"data": b"%PDF-1.7 and so on"}, 415, "unsupported_format"),
+    ],
+)
+def test_the_error_table(
+    model: RunningModel, path: str, arguments: dict[str, object], status: int, code: str
+) -> None:
+    response = post(model, path, **arguments)
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/json"
+    error = response.json()["error"]
+    assert error["code"] == code
+    assert error["message"].endswith(".")
+    for trace in ("Traceback", "Error(", " at 0x", ".py"):
+        assert trace not in response.text
+
+
+def test_every_answer_is_signed(model: RunningModel) -> None:
+    for data in (PHOTO, b"no image"):
+        headers = post(model, data=data).headers
+        assert headers["Model-Name"] == model.preset.name
+        assert headers["Model-Version"] == "1.0"
+        assert headers["Model-Digest"] == model.digest
+        assert "decode;dur=" in headers["Server-Timing"]
+
+
+def test_a_browser_gets_the_page(model: RunningModel) -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
+    response = requests.get(model.url, headers={"Accept": accept}, timeout=TIMEOUT)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert b"Content-Security-Policy" in response.content
+
+
+def test_describe_is_the_model_card(model: RunningModel) -> None:
+    answer = requests.get(
+        f"{model.management_url}/models/segmenter?customized=true", timeout=TIMEOUT
+    )
+    card = answer.json()[0]["customizedMetadata"]
+    card = json.loads(card) if isinstance(card, str) else card
+    assert [entry["label"] for entry in card["classes"]] == list(model.preset.labels)
+    assert model.digest in json.dumps(card)
+
+
+def test_a_describe_header_from_a_client_changes_nothing(model: RunningModel) -> None:
+    headers = {"describe": "True", "explain": "True"}
+    assert np.array_equal(
+        mask_of(post(model, data=PHOTO, headers=headers)), model.mask_in_process(PHOTO)
+    )
+
+
+def test_clients_at_once_each_get_their_own_answer(model: RunningModel) -> None:
+    bodies = []
+    for seed in range(24):
+        body = encoded(photo(60 + 5 * (seed % 3), 90, seed), "PNG")
+        bodies.append(body if seed % 4 else body[:200])
+    with ThreadPoolExecutor(12) as clients:
+        responses = list(clients.map(lambda body: post(model, data=body), bodies))
+    for seed, (body, response) in enumerate(zip(bodies, responses, strict=True)):
+        if seed % 4:
+            assert agreement(mask_of(response), model.mask_in_process(body)) > 0.98
+        else:
+            assert response.status_code == 400
+            assert response.json()["error"]["code"] == "image_truncated"
