@@ -21,7 +21,7 @@ from imaging import Limits
 from serving.answer import Answer, json_answer, send
 from serving.call import Call
 from serving.card import model_card
-from serving.device import exit_if_lost, pick_device, share_cores
+from serving.device import exit_if_lost, largest_group, pick_device, share_cores
 from serving.info import ModelInfo
 from serving.loading import load_model
 from serving.outputs import encode, needs_confidence, needs_original
@@ -103,7 +103,7 @@ class SegmentationHandler:
             index: item.pixels for index, item in enumerate(photos) if isinstance(item, Photo)
         }
         results: list[Any] = list(photos)
-        for group in group_by_shape(pixels):
+        for group in group_by_shape(pixels, largest_group(self.device)):
             started = time.perf_counter()
             batch = torch.stack([pixels[index] for index in group]).to(self.device)
             outcomes = forward(self.model.net, batch, self.preset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import torch
 
@@ -25,6 +26,16 @@ def pick_device(gpu_id: object) -> torch.device:
     device = torch.device(f"cuda:{gpu_id}")
     torch.cuda.set_device(device)
     return device
+
+
+def largest_group(device: torch.device) -> int:
+    """How many images go through the network at once.
+
+    A CPU gains nothing from more (ResNet-50, 520x678, bf16, 2 cores: 0.95 s an image alone, 1.00 s
+    in fours and 1.02 s in eights) and needs the memory: a worker peaks at 1.3 GB with four, at
+    1.9 GB with eight. A GPU takes the whole batch.
+    """
+    return 4 if device.type == "cpu" else sys.maxsize
 
 
 def share_cores(workers: int) -> int:

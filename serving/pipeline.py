@@ -44,8 +44,8 @@ def read_photo(data: bytes, preset: Preset, limits: Limits, keep_original: bool)
     return Photo(pixels, (height, width), image if keep_original else None)
 
 
-def group_by_shape(pixels: Mapping[int, Tensor]) -> list[list[int]]:
-    """The keys of tensors that share a shape, group by group, in order of first appearance.
+def group_by_shape(pixels: Mapping[int, Tensor], largest: int) -> list[list[int]]:
+    """The keys of tensors that share a shape, in groups of at most `largest`.
 
     Photos of other shapes are not padded into a group: the image-level branch of the pyramid
     averages over the whole map, so padding would change every pixel's logits.
@@ -53,7 +53,11 @@ def group_by_shape(pixels: Mapping[int, Tensor]) -> list[list[int]]:
     groups: dict[torch.Size, list[int]] = {}
     for key, tensor in pixels.items():
         groups.setdefault(tensor.shape, []).append(key)
-    return list(groups.values())
+    return [
+        keys[start : start + largest]
+        for keys in groups.values()
+        for start in range(0, len(keys), largest)
+    ]
 
 
 def forward(net: nn.Module, pixels: Tensor, preset: Preset) -> list[Tensor | Exception]:
