@@ -31,7 +31,7 @@ import requests
 from PIL import Image
 
 from scripts.ports import HOST, Ports, check_free, free_neighbour, free_ports, ports_from
-from scripts.processes import end_group, members
+from scripts.processes import end_group, interrupts_deferred, members
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
 
 ARCHIVE = ROOT / "build" / "segmenter.mar"
@@ -117,16 +117,20 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
     check_free(ports)
     prepare(folder, ports)
     say(f"starting TorchServe on port {ports.inference}; its logs are in {shown(folder / 'logs')}")
-    launcher = launch(archive, folder)
-    service = Service(folder, ports, group=launcher.pid)
+    launcher = None
     try:
+        with interrupts_deferred():
+            launcher = launch(archive, folder)
+        service = Service(folder, ports, group=launcher.pid)
         wait_until_ready(service)
     except BaseException:
-        end_group(service.group)
+        if launcher is not None:
+            end_group(launcher.pid)
         remove_temp(folder)
         raise
     finally:
-        launcher.wait()
+        if launcher is not None:
+            launcher.wait()
     return service
 
 
