@@ -3,6 +3,11 @@
 Within a cell of the grid, between four nodes, most classes cannot matter: their share of the
 softmax stays below what a grey level shows. Only the others are interpolated and exponentiated;
 where there is only one of them, the whole cell is certain.
+
+Gain over interpolate + softmax, 65x87 -> 3000x4000 on Zen 4, one thread each, by turns: 12x for 21
+classes of which 8 matter in the average cell (2360 -> 191 ms), 12x for the logits of a trained
+network with 11 classes, 5 of which matter (1670 -> 141 ms). At 491x640, with cells of 7x7 pixels,
+it only saves memory.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import numpy.typing as npt
 
 from imaging.bilinear import pixel_positions
 
+Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.intp]
@@ -29,10 +35,13 @@ BATCH_LOGITS = 1 << 18
 
 
 class Cells(NamedTuple):
-    """The cells along one axis of N nodes: N - 1 between nodes and one beyond either end."""
+    """The cells along one axis of N nodes: N - 1 between nodes and one beyond either end.
 
-    edges: Ints  # (N + 2,) pixels edges[k]:edges[k + 1] lie in cell k
-    weight: Floats  # (N + 1, longest cell) of the node after each pixel; shorter cells are padded
+    They hold up to L pixels each; all are treated as if they held L.
+    """
+
+    weight: Floats  # (N + 1, L) of the node after each pixel
+    real: Bools  # (N + 1, L) whether there is such a pixel
 
 
 def confidence_by_cells(logits: Floats, confidence: Bytes) -> None:
@@ -43,35 +52,35 @@ def confidence_by_cells(logits: Floats, confidence: Bytes) -> None:
     num_classes, height, width = logits.shape
     rows = _cells(height, confidence.shape[0])
     columns = _cells(width, confidence.shape[1])
-    cell_pixels = rows.weight.shape[1] * columns.weight.shape[1]
+    tile = rows.weight.shape[1], columns.weight.shape[1]
 
     nodes = np.nan_to_num(logits, nan=-HUGE, posinf=HUGE, neginf=-HUGE) * LOG2_E
     nodes = np.pad(nodes, ((0, 0), (1, 1), (1, 1)), mode="edge")  # beyond the ends nothing changes
-    confidence[...] = LEVELS
-    band = max(1, BATCH_LOGITS // (num_classes * (width + 1) * 4))  # rows of cells, 4 corners each
-    for top in range(0, height + 1, band):
-        corners, count = _classes_that_matter(nodes[:, top : top + band + 1])
+    step = max(1, BATCH_LOGITS // (num_classes * (width + 1) * 4))  # rows of cells, 4 corners each
+    done = 0
+    for top in range(0, height + 1, step):
+        corners, count = _classes_that_matter(nodes[:, top : top + step + 1])
+        down, real = rows.weight[top : top + step], rows.real[top : top + step]
+        tiles = np.full((len(down), tile[0], width + 1, tile[1]), LEVELS, np.uint8)
         for k in np.unique(count[count > 1]):
-            members = np.flatnonzero(count == k)
-            batches = -(-len(members) * k * cell_pixels // BATCH_LOGITS)
-            for cell in np.array_split(members, min(batches, len(members))):
-                row, column = np.divmod(cell, width + 1)
-                row += top
-                down, across = rows.weight[row], columns.weight[column]
-                for tile, i, j in zip(
-                    _winner_share(corners[cell, :, :k], down, across), row, column
-                ):
-                    y = slice(rows.edges[i], rows.edges[i + 1])
-                    x = slice(columns.edges[j], columns.edges[j + 1])
-                    confidence[y, x] = tile[: y.stop - y.start, : x.stop - x.start]
+            cells = np.flatnonzero(count == k)
+            batches = -(-len(cells) * int(k) * tile[0] * tile[1] // BATCH_LOGITS)
+            for batch in np.array_split(cells, min(batches, len(cells))):
+                i, j = np.divmod(batch, width + 1)
+                share = _winner_share(corners[batch, :, :k], down[i], columns.weight[j])
+                tiles[i, :, j] = share
+        band = tiles.reshape(real.size, -1)[real.ravel()]
+        confidence[done : done + len(band)] = band[:, columns.real.ravel()]
+        done += len(band)
 
 
 def _cells(num_nodes: int, num_pixels: int) -> Cells:
     position = pixel_positions(num_nodes, num_pixels)
-    node = np.floor(position)
+    node = np.floor(position)  # -1 .. num_nodes - 1
     edges = np.searchsorted(node, np.arange(-1, num_nodes + 1))
     pixel = edges[:-1, None] + np.arange(np.diff(edges).max())
-    return Cells(edges, (position - node)[np.minimum(pixel, num_pixels - 1)])
+    weight = (position - node)[np.minimum(pixel, num_pixels - 1)]
+    return Cells(weight, pixel < edges[1:, None])
 
 
 def _classes_that_matter(nodes: Floats) -> tuple[Floats, Ints]:

@@ -18,8 +18,8 @@ from imaging.bilinear import pixel_positions
 from imaging.confidence import confidence_by_cells
 from imaging.mask_lines import mask_by_lines
 
-# Enlarged logits at a time on devices without an algorithm of their own: 64 MB in float32.
-CHUNK_LOGITS = 1 << 24
+# Enlarged logits at a time on devices without an algorithm of their own: 32 MB in float32.
+CHUNK_LOGITS = 1 << 23
 
 
 def class_mask_plain(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -40,9 +40,8 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
     logits (B, C, h, w), of any float type and memory format, are enlarged bilinearly to `size`
     (H, W) as `F.interpolate(..., align_corners=False)` does; shrinking works too. Returns
-    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. Infinite logits are fine.
-
-    65x87x21 -> 3000x4000 on a CPU: see `mask_lines`.
+    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. A class may be ruled out with
+    -inf. NaN has no place in logits; what it does here is spoil the pixels around it.
     """
     if logits.device.type == "cpu":
         mask = logits.new_empty((len(logits), *size), dtype=_label_dtype(logits))

@@ -12,8 +12,14 @@ label every pixel:
 Each finds the places where the label changes and fills the runs between them. The work grows with
 the length of the boundaries in the mask, not with its area times the number of classes.
 
-NumPy rather than torch: arrays of this size gain little from threads, and wait for the slowest
-wherever cores are shared.
+Gain over interpolate + argmax, 65x87 -> 3000x4000 on Zen 4, one thread each, by turns: 165x for 21
+classes with 36 % mixed cells (2310 -> 14 ms), 77x for the channels_last logits of a trained network
+with 11 classes and 13 % mixed cells (563 -> 7.3 ms); half of that where torch has a second core.
+Memory beside the mask: 8 MB, against 1 GB.
+
+NumPy rather than torch: arrays of this size gain little from threads, and where cores are shared
+each operation would wait for the slowest. The same steps in torch took 2x longer on two idle cores
+and 15x on busy ones.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def trained_like(
     batch: int = 1, num_classes: int = 21, height: int = 65, width: int = 87, seed: int = 0
 ) -> Tensor:
-    """Logits (B, C, h, w) in blobs some eight nodes wide, a little rough: 37 % mixed cells."""
+    """Logits (B, C, h, w) in blobs some ten nodes wide, a little rough: 37 % mixed cells."""
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, num_classes, height, width)
-    blobs = torch.randn(*shape[:2], height // 6 + 3, width // 6 + 3, generator=generator)
+    blobs = torch.randn(*shape[:2], height // 10 + 3, width // 10 + 3, generator=generator)
     smooth = F.interpolate(blobs, shape[2:], mode="bicubic", align_corners=True)
     return 6 * smooth + 0.3 * torch.randn(shape, generator=generator)
 
@@ -89,7 +89,7 @@ def test_a_class_may_win_inside_a_cell_and_at_none_of_its_corners() -> None:
     assert torch.equal(mask, class_mask_plain(logits, (20, 20)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(grids(), sizes)
 def test_any_grid_to_any_size(logits: Tensor, size: tuple[int, int]) -> None:
     mask = class_mask(logits, size)
@@ -119,7 +119,7 @@ def test_chunks_on_devices_without_an_algorithm_of_their_own(
     assert_within_one(confidence, class_mask_and_confidence_plain(logits, size)[1])
 
 
-@pytest.mark.parametrize("size", [(491, 640), (900, 1200), (65, 87), (40, 50)])
+@pytest.mark.parametrize("size", [(491, 640), (750, 1000), (65, 87), (40, 50)])
 def test_trained_like_logits(size: tuple[int, int]) -> None:
     logits = trained_like(batch=2)
 
@@ -264,19 +264,14 @@ from imaging.mask import class_mask_and_confidence_plain
 from imaging.mask_triton import label_pixels
 
 generator = torch.Generator().manual_seed(0)
-for shape, size in [
-    ((2, 7, 9, 13), (5, 140)),
-    ((1, 3, 1, 1), (3, 4)),
-    ((1, 5, 30, 40), (7, 9)),
-    ((1, 300, 4, 5), (2, 9)),
-]:
+for shape, size in [((2, 7, 9, 13), (5, 140)), ((1, 3, 1, 1), (3, 4)), ((1, 5, 30, 40), (4, 9))]:
     logits = torch.randn(shape, generator=generator).to(memory_format=torch.channels_last)
     expected, expected_confidence = class_mask_and_confidence_plain(logits, size)
     mask, confidence = label_pixels(logits, size, expected.dtype, with_confidence=True)
     assert torch.equal(mask, expected), shape
     assert (confidence.int() - expected_confidence.int()).abs().max() <= 1, shape
-    mask, confidence = label_pixels(logits, size, expected.dtype, with_confidence=False)
-    assert torch.equal(mask, expected), shape
+    mask, confidence = label_pixels(logits, size, torch.int32, with_confidence=False)
+    assert torch.equal(mask, expected.int()), shape
     assert confidence.numel() == 0
 """
 
@@ -293,15 +288,14 @@ def test_triton_kernel_in_the_interpreter() -> None:
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("label", ["*u8", "*i32"])
-@pytest.mark.parametrize("logit", ["*fp32", "*bf16"])
+@pytest.mark.parametrize(("logit", "label"), [("*fp32", "*u8"), ("*bf16", "*i32")])
 def test_triton_kernel_compiles_for_a_gpu_that_is_not_here(
     logit: str, label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
