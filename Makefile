@@ -63,17 +63,13 @@ eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and mask
 
 NEED_DATA = test -n "$$DATA" || { echo 'error: name the folder of photos and masks: DATA=...' >&2; exit 1; }
 
-# One of our presets that has no weights yet gets random ones; the name of the model then says so.
-UNTRAINED = $(if $(WEIGHTS),,$(shell grep -Ls '^weights:' "model/presets/$(MODEL).yaml"))
-
 space := $(subst ,, )
 existing = $(wildcard $(subst $(space),\ ,$(1)))
 
 $(ARCHIVE): build/model .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
             $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html) \
             $(call existing,$(MODEL)) $(call existing,$(WEIGHTS))
-	@$(PY) -m scripts.build_archive --preset "$$MODEL" --output $@ \
-	    $${WEIGHTS:+--weights "$$WEIGHTS"} $(if $(UNTRAINED),--random-weights)
+	@$(PY) -m scripts.build_archive --preset "$$MODEL" $${WEIGHTS:+--weights "$$WEIGHTS"} --output $@
 
 # What the archive was last made of; touched only when that changes.
 build/model: FORCE

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
+from imaging import class_mask
 from model import ASPP, ASPPConv, ASPPPooling, DeepLabHead, build_segmenter
 from model.segmenter import BACKBONES
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
-def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits(
+def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits_and_masks(
     backbone: str, randomized: Callable[[nn.Module], nn.Module]
 ) -> None:
     build = getattr(segmentation, f"deeplabv3_{backbone}")
@@ -33,6 +34,11 @@ def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits(
         assert_close_relative(ours(image), expected)
         assert_close_relative(logits, expected)
         assert_close_relative(aux, expected_aux)
+        expected_mask = theirs(image)["out"].argmax(1)
+        mask = class_mask(ours(image), size=(257, 389))
+    assert len(expected_mask.unique()) > 1
+    different = int((mask != expected_mask).sum())
+    assert different <= 1e-4 * mask.numel(), f"{different} pixels differ: more than ties"
 
 
 @pytest.mark.parametrize("features", ["layer3", "layer4"])
