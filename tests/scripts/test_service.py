@@ -9,10 +9,8 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from scripts.ports import HOST, PortError, Ports, check_free, free_ports
@@ -26,6 +24,7 @@ from scripts.service import (
     stop,
 )
 from scripts.terminal import ROOT
+from tests.scripts.running import is_free, processes_of
 
 TIMEOUT = 60  # seconds: a bound against hanging
 
@@ -59,32 +58,6 @@ def archive_of(folder: Path, code: str) -> Path:
 @pytest.fixture
 def echo(tmp_path: Path) -> Path:
     return archive_of(tmp_path, ECHO)
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """One whose two neighbours are free as well, with a folder of its own; not at start's end."""
-    port = next(port for port in range(20_000, 60_000, 10) if is_free(port))
-    yield port
-    stop(folder_for(port))
-    for path in sorted(folder_for(port).rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    if folder_for(port).exists():
-        folder_for(port).rmdir()
-
-
-def is_free(port: int) -> bool:
-    try:
-        check_free(Ports(port, port + 1, port + 2, port, port))
-    except PortError:
-        return False
-    return True
-
-
-def processes_of(folder: Path) -> list[list[str]]:
-    """Command lines of all processes that name the folder."""
-    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    return [command for command in commands if any(str(folder) in word for word in command)]
 
 
 def test_two_at_once_answer_as_configured_and_leave_nothing(echo: Path, tmp_path: Path) -> None:

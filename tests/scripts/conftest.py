@@ -1,0 +1,23 @@
+"""Ports for services that are started as `make start` starts them, in the checkout's build/."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.service import folder_for, stop
+from tests.scripts.running import is_free
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A free one between free ones; what runs there is stopped at the end, its folder removed."""
+    # At random, so that two runs of the tests do not meet; below those that systems hand out.
+    candidates = random.sample(range(20_000, 32_000, 10), k=100)
+    port = next(port for port in candidates if is_free(port))
+    yield port
+    stop(folder_for(port))
+    shutil.rmtree(folder_for(port), ignore_errors=True)
