@@ -20,15 +20,16 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
-from imaging.formats import check_structure, ends_early, format_of
+from imaging.formats import canvas_of, check_structure, ends_early, format_of
 from imaging.upright import upright_rgb
 
 
 class JpegFile(JpegImageFile):
     """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture."""
 
-    def _read_dpi_from_exif(self) -> None:
-        pass
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # it looks for none where there is one
+        super()._open()
 
 
 class TiffFile(TiffImageFile):
@@ -47,7 +48,7 @@ READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "GIF": GifImageFile,
 }
 
-# The GIF and WebP readers look at the size while they open; a warning where warnings are errors.
+# The GIF reader looks at the size while it opens; a warning where warnings are errors.
 PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -73,6 +74,9 @@ def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()
     name = format_of(data)
     check_structure(data, name)
     try:
+        canvas = canvas_of(data, name)
+        if canvas:
+            _check_side_and_pixels(*canvas, limits)
         image = READERS[name](io.BytesIO(data))
         _check_size(image, limits)
         image.load()
@@ -104,20 +108,23 @@ def _within_byte_limit(data: bytes | bytearray | memoryview, limits: Limits) -> 
 
 
 def _check_size(image: ImageFile.ImageFile, limits: Limits) -> None:
-    sizes = [image.size]
+    _check_side_and_pixels(*image.size, limits)
     if isinstance(image, TiffImageFile):  # libtiff unpacks a tile whole, also one beyond its image
-        sizes.append((image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)))
-    for width, height in sizes:
-        if max(width, height) > limits.max_side or width * height > limits.max_pixels:
-            raise ImageTooLarge(
-                "image_too_large",
-                f"The image is {width}x{height}; at most {limits.max_pixels} pixels, and "
-                f"{limits.max_side} on a side, are read. Scale it down.",
-                width=width,
-                height=height,
-                max_pixels=limits.max_pixels,
-                max_side=limits.max_side,
-            )
+        tags = image.tag_v2
+        _check_side_and_pixels(tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0), limits)
+
+
+def _check_side_and_pixels(width: int, height: int, limits: Limits) -> None:
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            "image_too_large",
+            f"The image is {width}x{height}; at most {limits.max_pixels} pixels, and "
+            f"{limits.max_side} on a side, are read. Scale it down.",
+            width=width,
+            height=height,
+            max_pixels=limits.max_pixels,
+            max_side=limits.max_side,
+        )
 
 
 def _unreadable(data: bytes, name: str) -> UnreadableImage:

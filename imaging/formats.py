@@ -79,6 +79,26 @@ def check_structure(data: bytes, name: str) -> None:
         )
 
 
+def canvas_of(data: bytes, name: str) -> tuple[int, int] | None:
+    """(width, height) px of a WebP file, whose reader allocates its canvas as soon as it opens.
+
+    None for other formats, and where a damaged header holds no size.
+    https://developers.google.com/speed/webp/docs/riff_container
+    """
+    if name != "WebP":
+        return None
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X" and len(body) == 10:
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and len(body) == 10:
+        bits = int.from_bytes(body[6:10], "little")
+        return bits & 0x3FFF, bits >> 16 & 0x3FFF
+    return None
+
+
 def ends_early(data: bytes, name: str) -> bool:
     """Whether a file that failed to decode stops before the end that it announces."""
     if name in END_MARKS:

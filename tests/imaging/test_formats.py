@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imaging.errors import UnreadableImage, UnsupportedImage
-from imaging.formats import MAX_TIFF_VALUES, check_structure, ends_early, format_of
+from imaging.formats import MAX_TIFF_VALUES, canvas_of, check_structure, ends_early, format_of
 
 
 def encode(file_format: str, **options: object) -> bytes:
@@ -85,6 +85,14 @@ def test_structure_that_multiplies_work_is_refused(file: bytes) -> None:
     with pytest.raises(UnreadableImage) as caught:
         check_structure(file, format_of(file))
     assert caught.value.code == "image_too_complex"
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}], ids=str)
+def test_canvas_of_webp(options: dict[str, object]) -> None:
+    file = encode("WEBP", **options)
+    assert canvas_of(file, "WebP") == (50, 40)
+    assert {canvas_of(file[:length], "WebP") for length in range(24)} == {None}
+    assert canvas_of(encode("PNG"), "PNG") is None
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
