@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model.atrous import offer_shifts
+from model.fused import can_fuse, fuse_convolutions
 from model.segmenter import Segmenter
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -59,6 +61,9 @@ def optimize_for_inference(
     fold_batch_norms(served)
     # Convolutions read channels_last maps without reordering them on every call.
     served.to(device, dtype).to(memory_format=torch.channels_last)
+    offer_shifts(served.classifier)
+    if can_fuse(device, dtype):
+        fuse_convolutions(served)
     return InferenceSegmenter(served, device, dtype).eval()
 
 
