@@ -51,7 +51,7 @@ def encode_runs(
 ) -> CocoRle:
     """Separate runs in ascending order -> the RLE of all of them in an image of (H, W)."""
     height, width = shape
-    counts = np.empty(2 * len(starts) + 1, np.int64)
+    counts: npt.NDArray[np.int64] = np.empty(2 * len(starts) + 1, np.int64)
     counts[0::2] = np.append(starts, height * width) - np.append(0, starts + lengths)  # outside
     counts[1::2] = lengths
     if len(starts) and counts[-1] == 0:  # COCO stops at the last pixel, be it inside or outside

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class Photo:
 class Segmentation:
     """The class of every pixel of an upright photo of H x W pixels."""
 
-    mask: np.ndarray  # (H, W) class ids: uint8, int32 beyond 256 classes
-    confidence: np.ndarray | None  # uint8 (H, W): probability of that class x 255
+    mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, int32 beyond 256 classes
+    confidence: npt.NDArray[np.uint8] | None  # uint8 (H, W): probability of that class x 255
     original: Image.Image | None  # the photo itself, RGB, where an answer shows it
 
 
