@@ -7,7 +7,8 @@ an MPO file from its JPEG into the pictures behind it.
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +20,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from imaging.budget import PixelBudget
+from imaging.deadline import TimedFile
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
-from imaging.formats import canvas_of, check_structure, ends_early, format_of
+from imaging.formats import canvas_of, check_structure, ends_early, format_of, frames_in
 from imaging.upright import upright_rgb
 
 
@@ -54,11 +57,13 @@ PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBomb
 
 @dataclass(frozen=True)
 class Limits:
-    """What one image may have. A worker's memory follows from it."""
+    """What one image may have. A worker's memory and time follow from it."""
 
     max_bytes: int = 32 * 1024 * 1024  # about twice what phones write for 50 megapixels
     max_pixels: int = 50_000_000  # 200 MB decoded: Pillow keeps an RGB pixel in 4 bytes
     max_side: int = 20_000  # px; phone panoramas end near 16 000
+    max_frames: int = 1000  # only the first is decoded, but some readers list them all
+    max_seconds: float = 5.0  # of CPU; honest images of 50 megapixels take up to 2
 
 
 def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> Image.Image:
@@ -70,17 +75,37 @@ def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()
 
     Raises UnreadableImage, ImageTooLarge or UnsupportedImage, and nothing else for bad bytes.
     """
+    with decoded_image(data, limits, PixelBudget(limits.max_pixels)) as image:
+        return image
+
+
+@contextmanager
+def decoded_image(
+    data: bytes | bytearray | memoryview, limits: Limits, budget: PixelBudget
+) -> Iterator[Image.Image]:
+    """`decode_image`, with a share of the budget from before a pixel is decoded to the block's end.
+
+    So whoever shares a budget takes turns where the images of all would not fit into memory.
+    """
     data = _within_byte_limit(data, limits)
     name = format_of(data)
+    _check_frames(data, name, limits)
     check_structure(data, name)
+    with _image_errors(data, name, limits):
+        image = _open(data, name, limits)
+    with budget.spend(_num_pixels(image)):
+        with _image_errors(data, name, limits):
+            image.load()
+            rgb = upright_rgb(image)
+        del image  # else it would live through the block, next to its upright copy
+        yield rgb
+
+
+@contextmanager
+def _image_errors(data: bytes, name: str, limits: Limits) -> Iterator[None]:
+    """Turn whatever Pillow raises in the block into an ImageError."""
     try:
-        canvas = canvas_of(data, name)
-        if canvas:
-            _check_side_and_pixels(*canvas, limits)
-        image = READERS[name](io.BytesIO(data))
-        _check_size(image, limits)
-        image.load()
-        return upright_rgb(image)
+        yield
     except (ImageError, MemoryError):
         raise
     except PILLOW_TOO_LARGE as error:
@@ -93,13 +118,37 @@ def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()
         raise _unreadable(data, name) from error
 
 
+def _open(data: bytes, name: str, limits: Limits) -> ImageFile.ImageFile:
+    """The image, of which only the header is read so far, within the limits."""
+    canvas = canvas_of(data, name)
+    if canvas:
+        _check_size(canvas, limits)
+    image = READERS[name](TimedFile(data, limits.max_seconds))
+    _check_size(image.size, limits)
+    _check_size(_tile_size(image), limits)
+    return image
+
+
+def _tile_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Of a TIFF's tiles, (0, 0) for other files. libtiff unpacks a tile whole, also one that is
+    larger than its image."""
+    if not isinstance(image, TiffImageFile):
+        return 0, 0
+    return image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)
+
+
+def _num_pixels(image: ImageFile.ImageFile) -> int:
+    """What is decoded at once, in pixels."""
+    return max(width * height for width, height in (image.size, _tile_size(image)))
+
+
 def _within_byte_limit(data: bytes | bytearray | memoryview, limits: Limits) -> bytes:
     num_bytes = memoryview(data).nbytes
     if num_bytes == 0:
         raise UnreadableImage("image_empty", "There is no image: 0 bytes arrived.")
     if num_bytes > limits.max_bytes:
         raise ImageTooLarge(
-            "image_too_large",
+            "image_too_many_bytes",
             f"The image has {num_bytes} bytes; at most {limits.max_bytes} are read. Scale it down.",
             bytes=num_bytes,
             max_bytes=limits.max_bytes,
@@ -107,22 +156,36 @@ def _within_byte_limit(data: bytes | bytearray | memoryview, limits: Limits) -> 
     return bytes(data)
 
 
-def _check_size(image: ImageFile.ImageFile, limits: Limits) -> None:
-    _check_side_and_pixels(*image.size, limits)
-    if isinstance(image, TiffImageFile):  # libtiff unpacks a tile whole, also one beyond its image
-        tags = image.tag_v2
-        _check_side_and_pixels(tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0), limits)
+def _check_frames(data: bytes, name: str, limits: Limits) -> None:
+    num_frames = frames_in(data, name)
+    if num_frames > limits.max_frames:
+        raise ImageTooLarge(
+            "image_too_many_frames",
+            f"The {name} file has {num_frames} frames; at most {limits.max_frames} are accepted, "
+            "and the first is segmented. Send that as an image of its own.",
+            frames=num_frames,
+            max_frames=limits.max_frames,
+        )
 
 
-def _check_side_and_pixels(width: int, height: int, limits: Limits) -> None:
-    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
         raise ImageTooLarge(
             "image_too_large",
-            f"The image is {width}x{height}; at most {limits.max_pixels} pixels, and "
-            f"{limits.max_side} on a side, are read. Scale it down.",
+            f"The image is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} "
+            "are read. Scale it down.",
             width=width,
             height=height,
             max_pixels=limits.max_pixels,
+        )
+    if max(width, height) > limits.max_side:
+        raise ImageTooLarge(
+            "image_side_too_long",
+            f"The image is {width}x{height}; a side has at most {limits.max_side} pixels. "
+            "Scale it down, or cut it into pieces.",
+            width=width,
+            height=height,
             max_side=limits.max_side,
         )
 

@@ -2,7 +2,7 @@
 
 ImageError
 ├── UnreadableImage   HTTP 400: empty, truncated, corrupt
-├── ImageTooLarge     HTTP 413: too many bytes, too many pixels, too long a side
+├── ImageTooLarge     HTTP 413: beyond a limit, each of which has its own code
 └── UnsupportedImage  HTTP 415: not an image format that is read
 """
 
@@ -28,7 +28,7 @@ class UnreadableImage(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The bytes, the pixels or a side exceed what one image may have."""
+    """Bytes, pixels, a side, frames or the time to decode exceed what one image may have."""
 
 
 class UnsupportedImage(ImageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Final, Literal
@@ -46,6 +47,14 @@ COSTLY_PARTS: Final[dict[str, tuple[bytes, ...]]] = {
 }
 MAX_COSTLY_PARTS: Final = 100  # ordinary files have about ten; libtiff too stops at 100 scans
 
+# How a frame of an animation is announced. Pixels look so by chance once in 16 MB.
+FRAME_MARKS: Final[dict[str, bytes]] = {"WebP": b"ANMF", "PNG": b"fcTL", "GIF": b"!\xf9\x04"}
+
+# Pillow reads segments and chunks one by one, in Python, and keeps a JPEG's: 31 MB of empty ones
+# are 10 s and 1 GB. Ordinary JPEGs have a few dozen; PNGs one for every 8 kB of pixels or more.
+MAX_JPEG_SEGMENTS: Final = 1000
+MAX_PNG_CHUNKS: Final = 20_000
+
 # Pillow makes a few hundred bytes of Python objects from each entry of a TIFF's table of strips.
 MAX_TIFF_VALUES: Final = 2**18  # 50 megapixels in tiles of 16x16 need 195 313
 TIFF_BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay bytes
@@ -67,16 +76,27 @@ def format_of(data: bytes) -> str:
 def check_structure(data: bytes, name: str) -> None:
     """Refuse a file built to cost far more time or memory than its bytes and its size tell."""
     parts = max((data.count(mark) for mark in COSTLY_PARTS.get(name, ())), default=0)
+    has_many_pieces = (name == "JPEG" and _more_than(MAX_JPEG_SEGMENTS, _jpeg_segments(data))) or (
+        name == "PNG" and _more_than(MAX_PNG_CHUNKS, _png_chunks(data))
+    )
     has_long_table = name == "TIFF" and any(
         # More numbers than the file has bytes are never read
         MAX_TIFF_VALUES < num_values <= len(data)
         for num_values in _tiff_value_counts(data)
     )
-    if parts > MAX_COSTLY_PARTS or has_long_table:
+    if parts > MAX_COSTLY_PARTS or has_many_pieces or has_long_table:
         raise UnreadableImage(
             "image_too_complex",
             f"The {name} file is split into too many parts. Save it again as plain JPEG or PNG.",
         )
+
+
+def frames_in(data: bytes, name: str) -> int:
+    """How many frames the file holds, counted without decoding one; 1 where it is no animation.
+
+    A GIF's first frame may go without a mark, and is then not counted.
+    """
+    return max(1, data.count(FRAME_MARKS[name])) if name in FRAME_MARKS else 1
 
 
 def canvas_of(data: bytes, name: str) -> tuple[int, int] | None:
@@ -108,6 +128,30 @@ def ends_early(data: bytes, name: str) -> bool:
     if name == "BMP":
         return len(data) < int.from_bytes(data[2:6], "little")
     return len(data) < _tiff_extent(data)
+
+
+def _more_than(most: int, pieces: Iterator[int]) -> bool:
+    """Whether there are more; stops counting there."""
+    return next(itertools.islice(pieces, most, None), None) is not None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[int]:
+    """Where each segment before the pixels begins (ITU-T T.81, section B.1.1)."""
+    start = 2
+    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
+        yield start
+        # Fill bytes, a byte stuffed where none belongs, and markers by themselves have no length
+        has_length = 0xC0 <= data[start + 1] < 0xFF and not 0xD0 <= data[start + 1] <= 0xD9
+        length = int.from_bytes(data[start + 2 : start + 4], "big") if has_length else 0
+        start += 2 + length
+
+
+def _png_chunks(data: bytes) -> Iterator[int]:
+    """Where each chunk begins (PNG, third edition, section 5.3)."""
+    start = 8
+    while start < len(data):
+        yield start
+        start += 12 + int.from_bytes(data[start : start + 4], "big")
 
 
 def _tiff_extent(data: bytes) -> int:

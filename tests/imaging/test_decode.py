@@ -3,14 +3,18 @@ from __future__ import annotations
 import io
 import random
 import struct
+import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from imaging.decode import Limits, decode_image
+from imaging.budget import PixelBudget
+from imaging.decode import Limits, decode_image, decoded_image
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 
 WIDTH, HEIGHT = 67, 45
@@ -109,22 +113,20 @@ def test_nothing_of_the_file_but_its_pixels_remains() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("limits", [Limits(max_pixels=3000), Limits(max_side=66)], ids=str)
+@pytest.mark.parametrize(
+    ("limit", "value", "code"),
+    [("max_pixels", 3000, "image_too_large"), ("max_side", 66, "image_side_too_long")],
+)
 def test_header_alone_tells_that_an_image_is_too_large(
-    name: str, limits: Limits, monkeypatch: pytest.MonkeyPatch
+    name: str, limit: str, value: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse_to_load)
     monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", refuse_to_load)
     monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", refuse_to_load)
     with pytest.raises(ImageTooLarge) as caught:
-        decode_image(FILES[name], limits)
-    assert caught.value.code == "image_too_large"
-    assert caught.value.details == {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "max_pixels": limits.max_pixels,
-        "max_side": limits.max_side,
-    }
+        decode_image(FILES[name], Limits(**{limit: value}))
+    assert caught.value.code == code
+    assert caught.value.details == {"width": WIDTH, "height": HEIGHT, limit: value}
 
 
 def test_image_at_the_limits_is_read() -> None:
@@ -137,8 +139,11 @@ def test_image_at_the_limits_is_read() -> None:
 @pytest.mark.parametrize("side", [10_000, 60_000])
 def test_bomb_is_refused_without_pillow_s_help(side: int) -> None:
     before = Image.MAX_IMAGE_PIXELS
+    file = png_header(side, side)
+    started = time.thread_time()
     with pytest.raises(ImageTooLarge, match=f"{side}x{side}"):
-        decode_image(png_header(side, side))
+        decode_image(file)
+    assert time.thread_time() - started < 0.05
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -151,6 +156,7 @@ def test_bombs_that_pillow_refuses_itself_are_too_large() -> None:
     for file in (webp, gif):
         with pytest.raises(ImageTooLarge) as caught:
             decode_image(file)
+        assert caught.value.code == "image_too_large"
         assert caught.value.details["max_pixels"] == Limits().max_pixels
 
 
@@ -174,7 +180,75 @@ def test_directories_below_the_first_are_left_alone(monkeypatch: pytest.MonkeyPa
 def test_too_many_bytes() -> None:
     with pytest.raises(ImageTooLarge) as caught:
         decode_image(bytes(11), Limits(max_bytes=10))
+    assert caught.value.code == "image_too_many_bytes"
     assert caught.value.details == {"bytes": 11, "max_bytes": 10}
+
+
+@pytest.mark.parametrize("name", ["apng", "webp-animated"])
+def test_too_many_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imaging.decode.READERS", {})
+    with pytest.raises(ImageTooLarge) as caught:
+        decode_image(FILES[name], Limits(max_frames=1))
+    assert caught.value.code == "image_too_many_frames"
+    assert caught.value.details == {"frames": 2, "max_frames": 1}
+
+
+def test_pages_of_a_tiff_are_not_frames() -> None:
+    assert decode_image(FILES["tiff-pages"], Limits(max_frames=1)).size == PHOTO.size
+
+
+# What Pillow reads byte by byte or block by block: 31 MB of it would take a minute.
+GIF_HEAD = b"GIF89a" + struct.pack("<HH", 10, 10) + bytes(3)
+SLOW = {
+    "JPEG that is padded": b"\xff\xd8\xff\xe0\0\2" + bytes(2_000_000) + FILES["jpeg"][2:],
+    "GIF of comments": GIF_HEAD + b"!\xfe\1a\0" * 400_000 + b";",
+    "GIF of one comment": GIF_HEAD + b"!\xfe" + b"\1a" * 400_000 + b"\0;",
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_what_would_take_too_long_is_given_up(name: str) -> None:
+    limits = Limits(max_seconds=0.02)
+    started = time.thread_time()
+    with pytest.raises(ImageTooLarge) as caught:
+        decode_image(SLOW[name], limits)
+    assert caught.value.code == "image_too_slow"
+    assert caught.value.details == {"max_seconds": limits.max_seconds}
+    assert time.thread_time() - started < 10 * limits.max_seconds
+
+
+def test_images_in_flight_keep_to_the_budget() -> None:
+    at_once = 2
+    budget = PixelBudget(at_once * PHOTO.width * PHOTO.height)
+    in_flight = []
+    most = []
+    lock = threading.Lock()
+
+    def decode(file: bytes) -> tuple[int, int]:
+        with decoded_image(file, Limits(), budget) as image:
+            with lock:
+                in_flight.append(image)
+                most.append(len(in_flight))
+            time.sleep(0.002)  # so that the others arrive meanwhile
+            with lock:
+                in_flight.remove(image)
+            return image.size
+
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(decode, 4 * [FILES["png"], FILES["jpeg"]]))
+    assert sizes == 8 * [PHOTO.size]
+    assert max(most) == at_once
+
+
+def test_a_refused_image_gives_its_share_back() -> None:
+    budget = PixelBudget(PHOTO.width * PHOTO.height)
+    corrupt = bytearray(FILES["png"])
+    corrupt[-100:-40] = bytes(60)
+    for file in (corrupt, FILES["png"][:-200], FILES["png"]):
+        with suppress(ImageError), decoded_image(file, Limits(), budget):
+            pass
+    with decoded_image(FILES["png"], Limits(), budget) as image:
+        assert image.size == PHOTO.size
 
 
 def test_no_bytes() -> None:

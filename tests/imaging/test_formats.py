@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from imaging.errors import UnreadableImage, UnsupportedImage
-from imaging.formats import MAX_TIFF_VALUES, canvas_of, check_structure, ends_early, format_of
+from imaging.formats import (
+    MAX_TIFF_VALUES,
+    canvas_of,
+    check_structure,
+    ends_early,
+    format_of,
+    frames_in,
+)
 
 
 def encode(file_format: str, **options: object) -> bytes:
@@ -74,7 +81,10 @@ def test_ordinary_structure_passes(file: bytes) -> None:
     [
         encode("JPEG").replace(b"\xff\xda\0", 101 * b"\xff\xda\0"),
         encode("JPEG").replace(b"\xff\xd8", b"\xff\xd8" + 101 * b"\xff\xe1\0\x09Exif\0\0\0"),
+        encode("JPEG").replace(b"\xff\xd8", b"\xff\xd8" + 1001 * b"\xff\xe5\0\2"),
+        encode("JPEG").replace(b"\xff\xd8", b"\xff\xd8" + 3000 * b"\xff"),
         encode("PNG") + 101 * b"iCCP",
+        encode("PNG").replace(b"\0\0\0\0IEND", 20_000 * b"\0\0\0\0prVtCRC!" + b"\0\0\0\0IEND"),
         tiff_with_table(MAX_TIFF_VALUES + 1, "<"),
         tiff_with_table(MAX_TIFF_VALUES + 1, ">"),
         tiff_with_table(MAX_TIFF_VALUES + 1, "<", big=True),
@@ -85,6 +95,20 @@ def test_structure_that_multiplies_work_is_refused(file: bytes) -> None:
     with pytest.raises(UnreadableImage) as caught:
         check_structure(file, format_of(file))
     assert caught.value.code == "image_too_complex"
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_structure_of_any_beginning_can_be_checked(name: str) -> None:
+    file = encode(name)
+    for length in range(len(file)):
+        check_structure(file[:length], name)
+
+
+@pytest.mark.parametrize(("name", "num_frames"), [("PNG", 4), ("WebP", 4), ("GIF", 3)])
+def test_frames_are_counted(name: str, num_frames: int) -> None:
+    assert frames_in(encode(name), name) == 1
+    images = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue")]
+    assert frames_in(encode(name, save_all=True, append_images=images), name) == num_frames
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}], ids=str)

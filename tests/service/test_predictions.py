@@ -179,7 +179,7 @@ def test_exif_orientation_is_respected(model: RunningModel) -> None:
         ("", {"data": PHOTO, "headers": {"Accept": "video/mp4"}}, 406, "not_acceptable"),
         ("", {"data": png_header(60_000, 60_000)}, 413, "image_too_large"),
         ("", {"data": png_header(8_000, 8_000)}, 413, "image_too_large"),
-        ("", {"data": PHOTO + b"\0" * (32 * 2**20)}, 413, "image_too_large"),
+        ("", {"data": PHOTO + b"\0" * (32 * 2**20)}, 413, "image_too_many_bytes"),
         ("", {"data": b"just a text file\n"}, 415, "unsupported_format"),
         (
             "",

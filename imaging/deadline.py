@@ -1,0 +1,35 @@
+"""A file that stops being readable when its time is up.
+
+A thread cannot be stopped from outside, but Pillow reads a file in small pieces, and asks for the
+next one between two of the loops that a hostile file can prolong: over chunks, segments, comments,
+directory entries, and over the 64 kB at a time that it hands to a decoder.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+
+from imaging.errors import ImageTooLarge
+
+
+class TimedFile(io.BytesIO):
+    """`data`, readable for `seconds` of the CPU time of the thread that makes it.
+
+    CPU time, so that a busy machine refuses no honest image. `read` raises ImageTooLarge.
+    """
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)  # shares the bytes
+        self.seconds = seconds
+        self.deadline = time.thread_time() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self.deadline:
+            raise ImageTooLarge(
+                "image_too_slow",
+                f"The image takes more than {self.seconds:g} s to decode. "
+                "Save it again as plain JPEG or PNG, or scale it down.",
+                max_seconds=self.seconds,
+            )
+        return super().read(size)
