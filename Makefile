@@ -67,7 +67,7 @@ space := $(subst ,, )
 existing = $(wildcard $(subst $(space),\ ,$(1)))
 
 $(ARCHIVE): build/model .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
-            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html) \
+            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html serving/*.png) \
             $(call existing,$(MODEL)) $(call existing,$(WEIGHTS))
 	@$(PY) -m scripts.build_archive --preset "$$MODEL" $${WEIGHTS:+--weights "$$WEIGHTS"} --output $@
 

@@ -27,6 +27,8 @@ from model.segmenter import Segmenter
 from model.weights import CheckpointError, load_checkpoint, published_weights
 from scripts.portable import check_portable
 from scripts.terminal import ROOT, UserError, say, shown
+from serving.golden import record_golden
+from serving.loading import ArchiveError
 
 PACKAGES = ("imaging", "model", "serving")
 
@@ -63,7 +65,8 @@ def build_archive(
     The weights are those in the file `weights`, else the preset's own. With `random_weights` they
     are drawn, always the same, and the preset's name gets "-random" at its end.
 
-    Raises BuildError, PresetError, CheckpointError or PortabilityError.
+    Raises BuildError, PresetError, CheckpointError, PortabilityError, or ArchiveError where the
+    network answers nothing that could be served.
     """
     preset = load_preset(preset_name)
     net = untrained(preset)
@@ -86,6 +89,7 @@ def build_archive(
         source = WeightsSource(WEIGHTS_FILE, None, sha256_of(content / WEIGHTS_FILE))
         preset = dataclasses.replace(preset, weights=source)
         dump_preset(preset, content / PRESET_FILE)
+        record_golden(net, preset, content)
         shutil.copy(ROOT / CONFIG_FILE, stage)
         rewrite(run_archiver(stage, name, version), output)
     return preset
@@ -211,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
             name=options.name,
             version=options.version,
         )
-    except (UserError, PresetError, CheckpointError) as error:
+    except (UserError, PresetError, CheckpointError, ArchiveError) as error:
         say(f"error: {error}")
         return 1
     if options.random_weights:

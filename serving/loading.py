@@ -10,14 +10,22 @@ import torch
 from torch import nn
 
 from model import optimize_for_inference
-from model.preset import Preset, build_network, load_preset
+from model.preset import Preset, PresetError, build_network, load_preset
 
 # The archive's resolved preset: it names the weights file and the digest that file must have.
 PRESET_FILE = "preset.yaml"
 
 
+# The head's last layer: it has one output for each class.
+CLASSES_KEY = "classifier.4.weight"
+
+
 class ArchiveError(Exception):
-    """The archive does not hold what its preset says; the worker must not go into service."""
+    """The archive does not hold what its preset says; the worker must not go into service.
+
+    The text is one line: TorchServe's log has it as the worker's last words, and `make start`
+    prints it.
+    """
 
 
 @dataclass(frozen=True)
@@ -32,24 +40,40 @@ class ServedModel:
 def load_model(folder: Path, device: torch.device, precision: str = "auto") -> ServedModel:
     """Build the network of the archive unpacked in `folder` and load its weights, checked.
 
-    Raises ArchiveError where the weights are missing, altered, or of another network.
+    Raises ArchiveError where preset or weights are missing or altered, or do not fit each other.
     """
-    preset = load_preset(folder / PRESET_FILE)
+    preset = read_preset(folder / PRESET_FILE)
     if preset.weights is None or preset.weights.file is None:
         raise ArchiveError(f"{PRESET_FILE} names no weights file; build the archive again")
     path = folder / preset.weights.file
     verify_sha256(path, preset.weights.sha256)
     net = build_network(preset)
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if CLASSES_KEY in state and len(state[CLASSES_KEY]) != preset.num_classes:
+        raise ArchiveError(
+            f"{PRESET_FILE} has {preset.num_classes} labels, and {path.name} is for "
+            f"{len(state[CLASSES_KEY])} classes; build the archive again"
+        )
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ArchiveError(f"{path.name} does not fit preset {preset.name}: {error}") from error
+        raise ArchiveError(
+            f"{path.name} does not fit preset {preset.name}: {one_line(error)}"
+        ) from error
     return ServedModel(
         net=optimize_for_inference(net, device, precision),
         preset=preset,
         digest=f"sha256:{preset.weights.sha256}",
     )
+
+
+def read_preset(path: Path) -> Preset:
+    if not path.is_file():
+        raise ArchiveError(f"{path.name} is missing from the archive; build the archive again")
+    try:
+        return load_preset(path)
+    except PresetError as error:
+        raise ArchiveError(f"{one_line(error)}; build the archive again") from error
 
 
 def verify_sha256(path: Path, expected: str) -> None:
@@ -65,3 +89,7 @@ def verify_sha256(path: Path, expected: str) -> None:
             f"{path.name} is damaged: its SHA-256 is {digest.hexdigest()}, the archive was built "
             f"with {expected}; build the archive again"
         )
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

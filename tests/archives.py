@@ -9,6 +9,7 @@ import torch
 
 from model import build_segmenter
 from model.preset import Preset, WeightsSource, dump_preset
+from serving.golden import record_golden
 from tests.conftest import randomize
 
 LABELS = ("ground", "water", "wall", "roof", "plant")
@@ -37,4 +38,5 @@ def unpacked_archive(folder: Path, short_side: int = 64) -> Path:
         ),
     )
     dump_preset(preset, folder / "preset.yaml")
+    record_golden(net, preset, folder)
     return folder

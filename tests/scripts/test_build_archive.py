@@ -53,7 +53,8 @@ def test_what_is_packed_and_what_is_not(preset_file: Path, output: Path) -> None
         for path in (ROOT / package).glob("*.*")
     }
     others = {"MAR-INF/MANIFEST.json", "handler.py", "model-config.yaml"}
-    assert set(names) == code - {"model/weights.py"} | others | {"preset.yaml", "weights.pth"}
+    made = {"preset.yaml", "weights.pth", "golden.npz"}
+    assert set(names) == code - {"model/weights.py"} | others | made
     assert names == sorted(names)
     assert manifest["model"] == {
         "modelName": "segmenter",
