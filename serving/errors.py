@@ -54,7 +54,26 @@ def internal_error_answer(request_id: str) -> Answer:
 
 def overloaded_answer() -> Answer:
     """The 503 answer: nothing is wrong with the request, but there is no memory for it just now."""
-    message = f"There is no memory free for this image now. Try again in {RETRY_AFTER_SECONDS} s."
+    return _come_back("There is no memory free for this image now.")
+
+
+def answers_too_large() -> Answer:
+    """The 503 answer where others of the batch leave no room to send this one."""
+    return _come_back("Large answers to other requests leave no room to send this one now.")
+
+
+def answer_too_large(num_bytes: int, max_bytes: int) -> Answer:
+    """The 413 answer: what was asked for would be larger than the server sends."""
+    message = (
+        f"The answer has {num_bytes} bytes; at most {max_bytes} can be sent. "
+        "Scale the image down, or ask for its mask."
+    )
+    details: dict[str, object] = {"bytes": num_bytes, "max_bytes": max_bytes}
+    return _answer(413, "answer_too_large", message, details)
+
+
+def _come_back(reason: str) -> Answer:
+    message = f"{reason} Try again in {RETRY_AFTER_SECONDS} s."
     answer = _answer(503, "overloaded", message, {"retry_after": RETRY_AFTER_SECONDS})
     return replace(answer, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 

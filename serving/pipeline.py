@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from imaging import Limits, decode_image, fit_size, resize
+from imaging import Limits, fit_size, resize
+from imaging.budget import PixelBudget
+from imaging.decode import decoded_image
 from imaging.mask import class_mask, class_mask_and_confidence
 from model.preset import Preset
 
@@ -34,15 +36,22 @@ class Segmentation:
     original: Image.Image | None  # the photo itself, RGB, where an answer shows it
 
 
-def read_photo(data: bytes, preset: Preset, limits: Limits, keep_original: bool) -> Photo:
+def read_photo(
+    data: bytes,
+    preset: Preset,
+    limits: Limits,
+    keep_original: bool,
+    budget: PixelBudget | None = None,
+) -> Photo:
     """Decode an image and bring it to the size the weights were trained for.
 
-    Raises ImageError where the bytes are no image that is read, or one beyond the limits.
+    Those who do so at the same time share a budget. Raises ImageError where the bytes are no image
+    that is read, or one beyond the limits.
     """
-    image = decode_image(data, limits)
-    width, height = image.size
-    pixels = resize(image, fit_size(width, height, preset.short_side))
-    return Photo(pixels, (height, width), image if keep_original else None)
+    with decoded_image(data, limits, budget or PixelBudget(limits.max_pixels)) as image:
+        width, height = image.size
+        pixels = resize(image, fit_size(width, height, preset.short_side))
+        return Photo(pixels, (height, width), image if keep_original else None)
 
 
 def group_by_shape(pixels: Mapping[int, Tensor], largest: int) -> list[list[int]]:
