@@ -24,9 +24,22 @@ IMAGE_KEYS = ("image", "b64", "data")
 
 WHITE_SPACE = b" \t\r\n"
 
+# Every value beyond the first comes with one of them, and base64 has none. Python makes 64 bytes of
+# an empty object: 48 MB of "[{},{},{}]" would be 1 GB.
+JSON_SEPARATORS = (b",", b"[", b"{")
+MAX_JSON_SEPARATORS = 10_000
+
 
 def parse_json(data: bytes | bytearray) -> object:
-    """The document in `data`. Raises RequestError 400 where there is none."""
+    """The document in `data`. Raises RequestError 400 where there is none, or one of no end."""
+    if sum(map(data.count, JSON_SEPARATORS)) > MAX_JSON_SEPARATORS:
+        raise RequestError(
+            400,
+            "json_too_complex",
+            "The JSON has more than "
+            f"{MAX_JSON_SEPARATORS} values. Send one image, and nothing else that is large.",
+            max_values=MAX_JSON_SEPARATORS,
+        )
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

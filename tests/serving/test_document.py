@@ -96,12 +96,33 @@ def test_what_is_wrong_is_named(document: object, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xff\xd8\xff\xe0", b"[" * 100_000, b"1" * 10_000, b"{'a': 1}"]
+    "data", [b"", b"{", b"\xff\xd8\xff\xe0", b"[" * 9_000, b"1" * 10_000, b"{'a': 1}"]
 )
 def test_what_is_not_json_is_named(data: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         parse_json(data)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("element", [b"{}", b"[]", b"0", b'"a":0', b'{"a":[1]}'])
+def test_a_document_of_many_values_is_not_parsed(
+    element: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("json.loads", None)
+    with pytest.raises(RequestError) as caught:
+        parse_json(b"[" + b",".join([element] * 100_000) + b"]")
+    assert (caught.value.status, caught.value.code) == (400, "json_too_complex")
+
+
+def test_a_large_image_is_no_complex_document() -> None:
+    text = base64.b64encode(IMAGE * 10_000)
+    assert parse_json(b'{"image": "%s"}' % text) == {"image": text.decode()}
+
+
+@given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_a_document_or_a_request_error(data: bytes) -> None:
+    with suppress(RequestError):
+        parse_json(data)
 
 
 @given(JSON)
