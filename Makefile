@@ -51,6 +51,10 @@ lint: .venv/dev ## check style, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
+.PHONY: bench
+bench: .venv/dev ## time the service against the plain ways of doing the same
+	@$(PY) -m scripts.benchmark $${IMAGE:+--photo "$$IMAGE"}
+
 .PHONY: train
 train: .venv/dev ## train a model: make train DATA=folder, with train/ and val/ in it
 	@$(NEED_DATA)

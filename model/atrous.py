@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 from model.deeplab_head import ASPP, ASPPConv, DeepLabHead
 
+# Narrower maps gain nothing: 512 -> 256 channels, dilation 12, 45x60 cells take oneDNN 3.9 ms, and
+# the products 5.5. With them left out, a small network answers the same bits in every process.
+MIN_CHANNELS = 1024
+
 # The shifted way has to be faster by this factor: below it the choice would be the clock's noise.
 CLEARLY_FASTER = 1.25
 
@@ -103,7 +107,7 @@ def seconds(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
 
 
 def offer_shifts(head: DeepLabHead) -> None:
-    """Give, in place, each atrous branch of the head's pyramid the choice of shifted products.
+    """Give, in place, each wide atrous branch of the head the choice of shifted products.
 
     Batch norms must be folded already, and the weights in the dtype and on the device they stay in.
     """
@@ -113,4 +117,6 @@ def offer_shifts(head: DeepLabHead) -> None:
         if isinstance(branch, ASPPConv):
             conv = branch[0]
             assert isinstance(conv, nn.Conv2d)
+            if conv.in_channels < MIN_CHANNELS:
+                continue
             pyramid.convs[index] = FasterConv(branch, ShiftedConv(conv))

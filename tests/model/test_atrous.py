@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model import DeepLabHead
-from model.atrous import FasterConv, ShiftedConv, offer_shifts, overlaps
+from model.atrous import MIN_CHANNELS, FasterConv, ShiftedConv, offer_shifts, overlaps
 from model.inference import fold_batch_norms
 
 
@@ -81,11 +81,11 @@ def test_the_first_call_keeps_the_faster_way() -> None:
         assert list(conv.ways) == [kept]
 
 
-def test_each_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn.Module]) -> None:
-    head = randomized(DeepLabHead(24, num_classes=5, atrous_rates=(2, 4, 6)))
+def test_each_wide_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn.Module]) -> None:
+    head = randomized(DeepLabHead(MIN_CHANNELS, num_classes=5, atrous_rates=(2, 4, 6)))
     assert isinstance(head, DeepLabHead)
     fold_batch_norms(head)
-    x = cells(2, 24, 12, 12)
+    x = cells(2, MIN_CHANNELS, 12, 12)
     expected = head(x)
     offer_shifts(head)
     choices = [module for module in head.modules() if isinstance(module, FasterConv)]
@@ -93,3 +93,9 @@ def test_each_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn.Modu
     for choice in choices:
         choice.ways = nn.ModuleList([choice.ways[1]])  # whichever is faster here
     torch.testing.assert_close(head(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_narrow_branches_have_no_choice() -> None:
+    head = DeepLabHead(512, num_classes=5)
+    offer_shifts(head)
+    assert not any(isinstance(module, FasterConv) for module in head.modules())

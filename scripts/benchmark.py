@@ -1,0 +1,338 @@
+"""Time the service against the plain ways of doing the same, all in one run on this machine.
+
+    python -m scripts.benchmark [--photo FILE] [--json FILE]
+
+Contenders take turns, so that what else the machine does meets all of them alike; figures are
+medians. The network is the preset's with random weights, the same for all: speed does not depend on
+them. The mask is timed on logits like a trained network's, since there speed does depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import requests
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as tv
+from tqdm import tqdm
+
+from imaging import decode_image, fit_size, resize
+from imaging.mask import class_mask, class_mask_and_confidence, class_mask_plain
+from imaging.png import mask_png
+from imaging.summary import class_summaries
+from model import optimize_for_inference
+from model.inference import fast_precision
+from model.preset import Preset, load_preset, voc_palette
+from scripts.build_archive import WEIGHTS_FILE, build_archive, untrained
+from scripts.peers import torchvision_network
+from scripts.service import running_service
+from scripts.street import draw_street
+
+Task = Callable[[], object]
+
+ROUNDS = 7  # of each contender; a median of seven is not moved by two bad ones
+GEMM_SIDE = 4096  # of the square product that the arithmetic rate is measured with
+SIZES = {"0.3 MP": (491, 640), "2 MP": (1080, 1920), "12 MP": (3000, 4000)}  # (H, W)
+CLIENTS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one contender took. `ratio` is how many times as long the section's first one took."""
+
+    section: str
+    contender: str
+    milliseconds: float
+    ratio: float
+
+
+def compare(section: str, tasks: Mapping[str, Task], rounds: int = ROUNDS) -> list[Figure]:
+    """The median time of each task, taking turns; the first is what the others are compared to."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for task in tasks.values():
+        task()  # warm-up: allocations, packed weights, choices made on a first call
+    for _ in tqdm(range(rounds), section, leave=False, unit="round"):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(seconds) * 1e3 for name, seconds in times.items()}
+    first = next(iter(medians.values()))
+    return [Figure(section, name, ms, first / ms) for name, ms in medians.items()]
+
+
+def forward_figures(preset: Preset, state: dict[str, Tensor], rounds: int) -> Iterator[Figure]:
+    """The network alone, photo to logits, at the recipe's size."""
+    side = preset.short_side
+    image = torch.randn(1, 3, side, side)
+    plain = torchvision_network(preset, state)
+    half = torchvision_network(preset, state).bfloat16().to(memory_format=torch.channels_last)
+    half_image = image.bfloat16().to(memory_format=torch.channels_last)
+    served = untrained(preset)
+    served.load_state_dict(state)
+    tasks: dict[str, Task] = {
+        "torchvision, eager fp32": partial(plain, image),
+        "torchvision, eager bf16, channels_last": partial(half, half_image),
+        "ours, fp32": partial(optimize_for_inference(served, "cpu", "fp32"), image),
+        f"ours, {fast_precision(torch.device('cpu'))} (auto)": partial(
+            optimize_for_inference(served, "cpu"), image
+        ),
+    }
+    if find_spec("openvino"):
+        tasks |= openvino_tasks(plain, image)
+    with torch.inference_mode():
+        yield from compare(f"forward, {preset.backbone}, {side}x{side}", tasks, rounds)
+
+
+def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Task]:
+    """The same network compiled by OpenVINO, which is not among our requirements."""
+    import openvino  # type: ignore[import-not-found, unused-ignore]
+
+    class Logits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = net(x)["out"]
+            return logits
+
+    converted = openvino.convert_model(Logits().eval(), example_input=image)
+    threads = torch.get_num_threads()
+    tasks: dict[str, Task] = {}
+    for precision in ("f32", "bf16"):
+        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.compile_model(converted, "CPU", hints)
+        tasks[f"OpenVINO, {precision}"] = partial(compiled, image.numpy())
+    return tasks
+
+
+def product_figures(rounds: int) -> Iterator[Figure]:
+    """How fast this machine multiplies: the rate that bounds every forward, TFLOP/s in the name."""
+    operations = 2 * GEMM_SIDE**3
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(GEMM_SIDE, GEMM_SIDE).to(dtype)
+        (figure,) = compare("product", {str(dtype): partial(torch.mm, a, a)}, rounds)
+        name = f"{str(dtype).split('.')[1]}: {operations / figure.milliseconds / 1e9:.2f} TFLOP/s"
+        yield Figure(f"product of {GEMM_SIDE}x{GEMM_SIDE}", name, figure.milliseconds, 1.0)
+
+
+def mask_figures(rounds: int) -> Iterator[Figure]:
+    """Logits to class ids at three sizes of photo."""
+    logits = trained_like_logits(21, 65, 87)
+    for name, size in SIZES.items():
+        tasks: dict[str, Task] = {
+            "interpolate, argmax": partial(class_mask_plain, logits, size),
+            "ours": partial(class_mask, logits, size),
+            "ours, with confidence": partial(class_mask_and_confidence, logits, size),
+        }
+        yield from compare(f"mask, 21 classes, {name}", tasks, rounds)
+
+
+def trained_like_logits(num_classes: int, height: int, width: int) -> Tensor:
+    """Smooth regions with clear winners, (1, num_classes, height, width); about a third of the
+    cells touch an outline, as on photos."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, num_classes, height // 7, width // 7, generator=generator)
+    return 8 * nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+
+
+def decode_figures(rounds: int) -> Iterator[Figure]:
+    """A JPEG of 12 megapixels to what the network reads, at 520 px."""
+    data = jpeg_of(SIZES["12 MP"])
+    size = fit_size(4000, 3000, 520)
+
+    def recipe() -> Tensor:
+        image = tv.pil_to_tensor(Image.open(io.BytesIO(data)).convert("RGB"))
+        pixels = tv.to_dtype(image, torch.float32, scale=True)
+        resized: Tensor = tv.resize(pixels, list(size), antialias=True)
+        return resized
+
+    tasks: dict[str, Task] = {
+        "torchvision's recipe": recipe,
+        "ours": lambda: resize(decode_image(data), size),
+    }
+    yield from compare("decode and resize, 12 MP JPEG", tasks, rounds)
+
+
+def encode_figures(rounds: int) -> Iterator[Figure]:
+    """A mask of 12 megapixels to what is sent."""
+    logits, palette = trained_like_logits(21, 65, 87), voc_palette(21)
+    mask, confidence = (
+        image[0].numpy() for image in class_mask_and_confidence(logits, SIZES["12 MP"])
+    )
+    labels = [str(number) for number in range(21)]
+
+    def pillow() -> None:
+        Image.fromarray(mask).save(io.BytesIO(), "PNG")
+
+    tasks: dict[str, Task] = {
+        "nested lists in JSON": lambda: json.dumps(mask.tolist()),
+        "PNG, Pillow's defaults": pillow,
+        "ours, PNG": lambda: mask_png(mask, palette),
+        "ours, figures and COCO RLE of each class": lambda: json.dumps(
+            class_summaries(mask, confidence, labels, palette)
+        ),
+    }
+    yield from compare("encode, 12 MP mask", tasks, min(rounds, 3))
+
+
+def service_figures(
+    preset: Preset, weights: Path, archive: Path, photos: Mapping[str, bytes], rounds: int
+) -> Iterator[Figure]:
+    """Over HTTP: one client with each photo, then several with the first."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+        urls = {
+            "plain recipe": stack.enter_context(peer(preset, weights, "recipe")),
+            "image_segmenter's way (224x224)": stack.enter_context(
+                peer(preset, weights, "image_segmenter")
+            ),
+            "ours": stack.enter_context(running_service(archive, folder)).predictions,
+        }
+        for name, data in photos.items():
+            tasks: dict[str, Task] = {
+                contender: partial(post, url, data) for contender, url in urls.items()
+            }
+            yield from compare(f"over HTTP, one client, {name}", tasks, rounds)
+        data = next(iter(photos.values()))
+        for clients in CLIENTS:
+            tasks = {
+                contender: partial(post_all, url, data, clients, rounds)
+                for contender, url in urls.items()
+            }
+            for figure in compare(f"over HTTP, {clients} clients, an answer every", tasks, 1):
+                each = figure.milliseconds / (clients * rounds)
+                yield Figure(figure.section, figure.contender, each, figure.ratio)
+
+
+@contextmanager
+def peer(preset: Preset, weights: Path, way: str) -> Iterator[str]:
+    """The URL of a peer in a process of its own, ended when the block is left."""
+    command = [sys.executable, "-m", "scripts.peers", "--weights", str(weights), "--way", way]
+    command += ["--preset", preset.name, "--threads", str(torch.get_num_threads())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def post(url: str, data: bytes) -> bytes:
+    answer = requests.post(url, data=data, headers={"Content-Type": "image/jpeg"}, timeout=600)
+    answer.raise_for_status()
+    return answer.content
+
+
+def post_all(url: str, data: bytes, clients: int, each: int) -> None:
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(post, [url] * clients * each, [data] * clients * each))
+
+
+def jpeg_of(size: tuple[int, int]) -> bytes:
+    """A drawn street with the grain of a photo, (H, W) px."""
+    height, width = size
+    street = np.asarray(draw_street().resize((width, height), Image.Resampling.BICUBIC))
+    grain = np.random.default_rng(0).normal(0, 4, (height, width, 1))
+    image = Image.fromarray((street + grain).clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Markdown; one table a section."""
+    lines: list[str] = []
+    section = None
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            lines += ["", f"| {section} | ms | times as fast |", "|---|---:|---:|"]
+        lines.append(f"| {figure.contender} | {figure.milliseconds:.1f} | {figure.ratio:.2f} |")
+    return "\n".join(lines[1:])
+
+
+def conditions() -> dict[str, object]:
+    """What the figures depend on beside the code."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "capabilities": f"{capabilities}, {fast_precision(torch.device('cpu'))} is fast",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def processor() -> str:
+    """The processor's name; on Linux, where Python does not know it, from the kernel."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark", description=(__doc__ or "").split("\n\n")[0]
+    )
+    add = parser.add_argument
+    add("--preset", default="voc-resnet50", help="one with torchvision's Bottleneck backbones")
+    add("--photo", type=Path, help="a photo instead of a drawing of 640x491")
+    add("--rounds", type=int, default=ROUNDS, help="turns of each contender")
+    add("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args(arguments)
+
+    preset = load_preset(options.preset)
+    photo = options.photo.read_bytes() if options.photo else jpeg_of(SIZES["0.3 MP"])
+    photos = {"640x491" if not options.photo else options.photo.name: photo}
+    photos["4000x3000"] = jpeg_of(SIZES["12 MP"])
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temp:
+        weights, archive = Path(temp, WEIGHTS_FILE), Path(temp, "segmenter.mar")
+        state = untrained(preset).state_dict()
+        torch.save(state, weights)
+        build_archive(options.preset, archive, weights=weights)
+        rounds = options.rounds
+        sections = (
+            product_figures(rounds),
+            forward_figures(preset, state, rounds),
+            mask_figures(rounds),
+            decode_figures(rounds),
+            encode_figures(rounds),
+            service_figures(preset, weights, archive, photos, rounds),
+        )
+        for section in sections:
+            figures += section
+    print("\n".join(f"{key}: {value}" for key, value in conditions().items()), end="\n\n")
+    print(table(figures))
+    if options.json:
+        report = {"conditions": conditions(), "figures": [asdict(figure) for figure in figures]}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
