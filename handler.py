@@ -22,16 +22,26 @@ from torch import Tensor
 from imaging import Limits
 from imaging.budget import PixelBudget
 from serving.answer import Answer, json_answer, send
+from serving.asked import Request
 from serving.call import Call
 from serving.card import model_card
 from serving.device import exit_if_lost, largest_group, pick_device, share_cores
 from serving.golden import check_golden
 from serving.info import ModelInfo
+from serving.legend import void_id
 from serving.loading import load_model
-from serving.outputs import encode, needs_confidence, needs_original
+from serving.outputs import check_size, encode, needs_confidence, needs_original
 from serving.page import page_answer
-from serving.pipeline import Photo, Segmentation, forward, group_by_shape, read_photo, segment
-from serving.request import Request, headers_of, is_describe, read_request
+from serving.pipeline import (
+    Photo,
+    Segmentation,
+    forward,
+    group_by_shape,
+    read_photo,
+    segment,
+    select,
+)
+from serving.request import headers_of, is_describe, read_request
 from serving.sending import sendable
 
 logger = logging.getLogger(__name__)
@@ -92,7 +102,7 @@ class SegmentationHandler:
         """What the caller asks for, or the answer where that takes no photo."""
         if is_describe(call.row, call.headers):
             return self.card
-        request = read_request(call.row, call.headers)
+        request = read_request(call.row, call.headers, self.preset.labels)
         return self.page if request.image is None else request
 
     def decode(self, call: Call, request: Request | Answer) -> Photo | Answer:
@@ -101,8 +111,10 @@ class SegmentationHandler:
 
     def photo(self, request: Request) -> Photo:
         assert request.image is not None
-        keep_original = needs_original(request.output)
-        return read_photo(request.image, self.preset, self.limits, keep_original, self.budget)
+        keep_original = needs_original(request)
+        photo = read_photo(request.image, self.preset, self.limits, keep_original, self.budget)
+        check_size(request, photo.size)
+        return photo
 
     def forward(
         self, calls: Sequence[Call], photos: Sequence[Photo | Answer]
@@ -124,7 +136,8 @@ class SegmentationHandler:
         return results
 
     def segment(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
-        return segment(photo, logits, needs_confidence(request.output))
+        segmentation = segment(photo, logits, needs_confidence(request))
+        return select(segmentation, request.options, void_id(self.preset.labels))
 
     def encode(self, call: Call, request: Request | Answer, mask: Segmentation | Answer) -> Answer:
         """In a thread, like `decode`."""
@@ -132,7 +145,7 @@ class SegmentationHandler:
 
     def answer(self, request: Request, segmentation: Segmentation) -> Answer:
         with self.budget.spend(segmentation.mask.size):
-            return encode(request.output, segmentation, self.preset, self.info)
+            return encode(request, segmentation, self.preset, self.info)
 
     def sign(self, answer: Answer, call: Call) -> Answer:
         """Say on the answer which model gave it, and where the time went."""

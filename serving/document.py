@@ -1,7 +1,8 @@
-"""The image in a JSON body: by itself, or as KServe's two protocols have it.
+"""The image in a JSON body: by itself, as KServe's two protocols have it, or Hugging Face's.
 
 v1: https://github.com/kserve/kserve/blob/master/docs/predict-api/v1/README.md
 v2: https://github.com/kserve/open-inference-protocol
+Hugging Face: https://huggingface.co/docs/inference-providers/tasks/image-segmentation
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ SHAPES = (
     '{"image": "<base64>"}',
     '{"instances": [{"b64": "<base64>"}]}',
     '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["<base64>"]}]}',
+    '{"inputs": "<base64>"}',
 )
 
 # Keys under which an object holds its base64: `b64` is TensorFlow Serving's, which KServe v1
@@ -59,9 +61,22 @@ def image_in(document: object) -> bytes:
     if isinstance(document, Mapping):
         if "instances" in document:
             return _decode(_encoded(_only(document["instances"])))
+        if isinstance(document.get("inputs"), list):
+            return _decode(_only(bytes_tensor(document).get("data")))
         if "inputs" in document:
-            return _decode(_tensor_element(_only(document["inputs"])))
+            return _decode(document["inputs"])
     return _decode(_encoded(document))
+
+
+def protocol_of(document: object) -> str | None:
+    """The output that answers a document in its own protocol; None where it is in none."""
+    if not isinstance(document, Mapping):
+        return None
+    if "instances" in document:
+        return "kserve"
+    if "inputs" in document:
+        return "open-inference" if isinstance(document["inputs"], list) else "huggingface"
+    return None
 
 
 def _only(items: object) -> object:
@@ -78,11 +93,12 @@ def _only(items: object) -> object:
     return items[0]
 
 
-def _tensor_element(tensor: object) -> object:
-    """The one element of an Open Inference Protocol v2 tensor of type BYTES."""
+def bytes_tensor(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The one tensor of an Open Inference v2 request, which must be of type BYTES."""
+    tensor = _only(document.get("inputs"))
     if not isinstance(tensor, Mapping) or tensor.get("datatype") != "BYTES":
         raise _missing()
-    return _only(tensor.get("data"))
+    return tensor
 
 
 def _encoded(value: object) -> object:

@@ -2,117 +2,113 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from imaging.overlay import overlay_jpeg
-from imaging.png import grey_png, mask_png
-from imaging.summary import class_summaries
 from model.preset import Preset
-from serving.answer import Answer, json_answer
+from serving import encoders, protocols
+from serving.answer import Answer
+from serving.asked import Request
+from serving.errors import RequestError
 from serving.info import ModelInfo
+from serving.open_inference import infer_response
 from serving.pipeline import Segmentation
+from serving.result import Result
 
-Encoder = Callable[[Segmentation, Preset, ModelInfo], bytes]
+JSON: Final = "application/json"
+
+# Pixels of a photo whose every pixel is written as text, for at most about 64 MB of it.
+MAX_LISTED: Final = 16_000_000  # a number and a comma
+MAX_LISTED_IN_PAIRS: Final = 4_000_000  # [class,probability]
 
 
 @dataclass(frozen=True)
 class Output:
-    """One form of answer, and what of a segmentation its encoder reads beside the mask."""
+    """One form of answer, and what of a segmentation its encoder reads beside the mask.
+
+    An encoder returns the body, or all of an answer whose type or headers depend on the request.
+    """
 
     media_type: str
     content: str  # for the model card
-    encoder: Encoder
+    encoder: Callable[[Result], bytes | Answer]
     confidence: bool = False
     original: bool = False
+    max_pixels: int | None = None  # of the photo, where the answer grows with every one of them
 
 
-def encode(output: str, segmentation: Segmentation, preset: Preset, info: ModelInfo) -> Answer:
-    """The answer named `output`, a key of OUTPUTS.
+def encode(request: Request, segmentation: Segmentation, preset: Preset, info: ModelInfo) -> Answer:
+    """The answer that `request` asks for by its output, a key of OUTPUTS.
 
-    The segmentation must hold its confidence or its photo where needs_confidence(output) or
-    needs_original(output).
+    The segmentation must hold its confidence or its photo where needs_confidence(request) or
+    needs_original(request).
     """
-    form = OUTPUTS[output]
-    return Answer(200, form.media_type, form.encoder(segmentation, preset, info))
+    form = OUTPUTS[request.output]
+    content = form.encoder(Result(request, segmentation, preset, info))
+    return content if isinstance(content, Answer) else Answer(200, form.media_type, content)
 
 
-def needs_confidence(output: str) -> bool:
-    return OUTPUTS[output].confidence
+def needs_confidence(request: Request) -> bool:
+    form = OUTPUTS[request.output]
+    return form.confidence or request.options.threshold > 0 or "confidence" in request.tensors.names
 
 
-def needs_original(output: str) -> bool:
-    return OUTPUTS[output].original
+def needs_original(request: Request) -> bool:
+    return OUTPUTS[request.output].original
 
 
-def encode_mask(segmentation: Segmentation, preset: Preset, info: ModelInfo) -> bytes:
-    return mask_png(segmentation.mask, preset.palette)
-
-
-def encode_overlay(segmentation: Segmentation, preset: Preset, info: ModelInfo) -> bytes:
-    return overlay_jpeg(_original(segmentation), segmentation.mask, preset.palette)
-
-
-def encode_json(segmentation: Segmentation, preset: Preset, info: ModelInfo) -> bytes:
-    height, width = segmentation.mask.shape
-    return json_answer(
-        {
-            "size": {"width": width, "height": height},
-            "model": {"name": info.name, "version": info.version, "digest": info.digest},
-            "classes": class_summaries(
-                segmentation.mask, _confidence(segmentation), preset.labels, preset.palette
-            ),
-        }
-    ).body
-
-
-def encode_confidence(segmentation: Segmentation, preset: Preset, info: ModelInfo) -> bytes:
-    return grey_png(_confidence(segmentation))
-
-
-def encode_npy(segmentation: Segmentation, preset: Preset, info: ModelInfo) -> bytes:
-    file = io.BytesIO()
-    np.save(file, segmentation.mask, allow_pickle=False)
-    return file.getvalue()
+def check_size(request: Request, size: tuple[int, int]) -> None:
+    """Refuse a photo of (H, W) that would be too much text. Raises RequestError 413."""
+    pixels, limit = size[0] * size[1], OUTPUTS[request.output].max_pixels
+    is_text = not request.tensors.binary.issuperset(request.tensors.names)
+    if is_text and limit is not None and pixels > limit:
+        raise RequestError(
+            413,
+            "answer_too_large",
+            f"As {request.output} at most {limit} pixels are answered, and the image has {pixels}. "
+            "Scale it down, or ask for another output: mask and npy have no such limit.",
+            pixels=pixels,
+            max_pixels=limit,
+        )
 
 
 # In the order of preference where a client takes several at the same weight.
 OUTPUTS: Final[dict[str, Output]] = {
-    "mask": Output("image/png", "palette PNG; pixel value = class id", encode_mask),
+    "mask": Output("image/png", "palette PNG; pixel value = class id", encoders.mask),
     "overlay": Output(
-        "image/jpeg", "the photo with the classes blended in", encode_overlay, original=True
+        "image/jpeg", "the photo with the classes blended in", encoders.overlay, original=True
     ),
     "json": Output(
-        "application/json",
+        JSON,
         "per class: id, label, colour, pixels, fraction, bbox, mean confidence, COCO RLE",
-        encode_json,
+        encoders.summary,
         confidence=True,
     ),
     "confidence": Output(
         "image/png",
         "8-bit grey PNG; probability of the winning class x 255",
-        encode_confidence,
+        encoders.confidence,
         confidence=True,
     ),
-    "npy": Output("application/x-npy", "NumPy array (height, width) of class ids", encode_npy),
+    "npy": Output("application/x-npy", "NumPy array (height, width) of class ids", encoders.npy),
+    "kserve": Output(
+        JSON,
+        "KServe v1: predictions, one for the image: its mask as a PNG in base64, and its classes",
+        protocols.predictions,
+    ),
+    "open-inference": Output(
+        JSON,
+        "Open Inference v2: tensors mask and confidence, UINT8 [1, height, width]; or binary",
+        infer_response,
+        max_pixels=MAX_LISTED,
+    ),
+    "huggingface": Output(
+        JSON,
+        "Hugging Face image-segmentation: per class label, score, mask as a PNG in base64",
+        protocols.segments,
+        confidence=True,
+    ),
 }
 
 MEDIA_TYPES: Final[dict[str, str]] = {name: form.media_type for name, form in OUTPUTS.items()}
-
-
-def _confidence(segmentation: Segmentation) -> npt.NDArray[np.uint8]:
-    if segmentation.confidence is None:
-        raise ValueError("this output is made of the confidence, which was not computed")
-    return segmentation.confidence
-
-
-def _original(segmentation: Segmentation) -> Image.Image:
-    if segmentation.original is None:
-        raise ValueError("this output shows the photo, which was not kept")
-    return segmentation.original

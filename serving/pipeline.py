@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from imaging import Limits, fit_size, resize
 from imaging.budget import PixelBudget
 from imaging.decode import decoded_image
 from imaging.mask import class_mask, class_mask_and_confidence
+from imaging.select import keep_classes, keep_confident
 from model.preset import Preset
+from serving.asked import Options
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Photo:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The class of every pixel of an upright photo of H x W pixels."""
+    """The class of every pixel of an upright photo of H x W pixels; void where it has none."""
 
-    mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, int32 beyond 256 classes
+    mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, or int32 where an id is beyond 255
     confidence: npt.NDArray[np.uint8] | None  # uint8 (H, W): probability of that class x 255
     original: Image.Image | None  # the photo itself, RGB, where an answer shows it
 
@@ -103,3 +105,17 @@ def segment(photo: Photo, logits: Tensor, with_confidence: bool) -> Segmentation
         mask, confidence = class_mask_and_confidence(logits, photo.size)
         return Segmentation(mask[0].cpu().numpy(), confidence[0].cpu().numpy(), photo.original)
     return Segmentation(class_mask(logits, photo.size)[0].cpu().numpy(), None, photo.original)
+
+
+def select(segmentation: Segmentation, options: Options, void: int) -> Segmentation:
+    """The segmentation in which only the pixels that `options` name keep their class.
+
+    A threshold takes the confidence, which stays what it was: that of the class that won.
+    """
+    mask = segmentation.mask
+    if options.classes is not None:
+        mask = keep_classes(mask, options.classes, void)
+    if options.threshold > 0:
+        assert segmentation.confidence is not None
+        mask = keep_confident(mask, segmentation.confidence, options.threshold, void)
+    return replace(segmentation, mask=mask)

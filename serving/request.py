@@ -7,22 +7,27 @@ content type is JSON (then the parsed document) or text (then a str).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imaging.errors import UnreadableImage, UnsupportedImage
-from serving.document import image_in, parse_json
+from serving.asked import Request, Tensors
+from serving.document import image_in, parse_json, protocol_of
 from serving.errors import RequestError
 from serving.negotiation import BY_NAME, choose_output, parse_accept, preference
+from serving.open_inference import HEADER_LENGTH, read_binary, read_tensors
+from serving.options import CLASSES, THRESHOLD, header_options, read_options
 from serving.outputs import MEDIA_TYPES
 from serving.page import PAGE, PAGE_MEDIA_TYPE
 
 # Names by which a part says that it is the image. A part of another name is, if it is the only one.
 IMAGE_PARTS = ("image", "file", "data", "body")
 
-# The part, JSON key or query parameter that names the output. It is never taken for the image.
+# The part, JSON key or query parameter that names the output.
 OUTPUT_PART = "output"
+
+# Parts that are never taken for the image.
+OPTION_PARTS = (OUTPUT_PART, CLASSES, THRESHOLD)
 
 # Headers that say that a request has a body (RFC 9112, section 6) and what it is.
 BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
@@ -35,14 +40,6 @@ HOW_TO_SEND = (
     "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' URL; "
     "or as a part of a form: curl -F image=@photo.jpg URL."
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """An image, still encoded, and the name of the output; no image where that is the page."""
-
-    image: bytes | None
-    output: str
 
 
 def headers_of(context: Any, index: int) -> dict[str, str]:
@@ -74,33 +71,35 @@ def is_describe(row: Mapping[str, object], headers: Mapping[str, str]) -> bool:
     return not row and headers.get("describe", "").lower() == "true"
 
 
-def read_request(row: Mapping[str, object], headers: Mapping[str, str]) -> Request:
-    """The image and the output that a request asks for; `headers` as from `headers_of`.
+def read_request(
+    row: Mapping[str, object], headers: Mapping[str, str], labels: Sequence[str]
+) -> Request:
+    """The image, the output and the options that a request asks for.
 
-    The output is named by the path's suffix, else by the part, JSON key or query parameter
-    `output`, else chosen by the Accept header. Raises RequestError, or UnsupportedImage for text.
+    `headers` are as from `headers_of`, `labels` the model's. The output is named by the path's
+    suffix, else by the JSON key, part or query parameter `output`, else chosen by the Accept
+    header, where a JSON document in a protocol of its own is answered in that if it may be. Options
+    are JSON keys, at the top or in `parameters`, else parts or query parameters, else headers.
+    Raises RequestError, or UnsupportedImage for text.
     """
     suffix = output_name(headers.get("url_path"))
-    part = image_part(row, headers)
     named = output_name(row.get(OUTPUT_PART))
+    part = image_part(row, headers)
     if isinstance(part, (str, bytes, bytearray)) and not part:
         return _request_without_image(suffix or named, headers)
 
-    is_json = declared_type(headers) == JSON
-    if is_json and isinstance(part, (bytes, bytearray)):
-        part = parse_json(part)  # TorchServe leaves it so, if spelled Application/JSON or invalid
-    if isinstance(part, Mapping):
-        named = output_name(part.get(OUTPUT_PART)) or named
-    output = _choose(suffix or named, headers.get("accept"))
-    if isinstance(part, (bytes, bytearray)):
-        return Request(bytes(part), output)
-    if isinstance(part, str) and not is_json:
-        raise UnsupportedImage(
-            "unsupported_format",
-            "The image is declared as text. Send its own bytes, and its own type or none: "
-            "Content-Type: image/jpeg.",
-        )
-    return Request(image_in(part), output)
+    content, image = _unpack(part, headers)
+    document = content if isinstance(content, Mapping) else {}
+    named = suffix or output_name(document.get(OUTPUT_PART)) or named
+    output = _choose(named, headers.get("accept"), protocol_of(document))
+    parameters = document.get("parameters")
+    sources = [document, parameters, row, header_options(headers)]
+    return Request(
+        image_in(content) if image is None else image,
+        output,
+        read_options([source for source in sources if isinstance(source, Mapping)], labels),
+        read_tensors(document) if output == "open-inference" else Tensors(),
+    )
 
 
 def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> object:
@@ -109,7 +108,7 @@ def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> object:
     Raises RequestError 400 where parts were sent and none is the image, or more than one may be.
     """
     parts = [name for name in IMAGE_PARTS if name in row]
-    parts = parts or [name for name in row if name != OUTPUT_PART]
+    parts = parts or [name for name in row if name not in OPTION_PARTS]
     if declared_type(headers) == FORM:
         # What curl declares for --data-binary. The image's bytes were taken apart at "&" and "=".
         parts = []
@@ -144,9 +143,28 @@ def output_name(value: object) -> str:
     return value.strip("/ \t\r\n")
 
 
-def _choose(named: str, accept: str | None) -> str:
+def _unpack(part: object, headers: Mapping[str, str]) -> tuple[object, bytes | None]:
+    """The JSON document that a part holds, if any, and the image, if it is not in the document."""
+    is_json = declared_type(headers) == JSON
+    if isinstance(part, (bytes, bytearray)):
+        if HEADER_LENGTH.lower() in headers:
+            return read_binary(bytes(part), headers[HEADER_LENGTH.lower()])
+        if not is_json:
+            return None, bytes(part)
+        part = parse_json(part)  # TorchServe leaves it so, if spelled Application/JSON or invalid
+    elif isinstance(part, str) and not is_json:
+        raise UnsupportedImage(
+            "unsupported_format",
+            "The image is declared as text. Send its own bytes, and its own type or none: "
+            "Content-Type: image/jpeg.",
+        )
+    return part, None
+
+
+def _choose(named: str, accept: str | None, protocol: str | None) -> str:
     if not named:
-        return choose_output(accept, MEDIA_TYPES)
+        first = {} if protocol is None else {protocol: MEDIA_TYPES[protocol]}
+        return choose_output(accept, {**first, **MEDIA_TYPES})
     if named not in MEDIA_TYPES:
         raise _unknown_output()
     return named

@@ -17,6 +17,8 @@ from tests.service.conftest import RunningModel
 
 PHOTO = encoded(photo(75, 113), "JPEG")
 B64 = base64.b64encode(PHOTO).decode()
+V1 = {"instances": [{"b64": B64}]}
+V2 = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}
 CORRUPT = b"\x89PNG\r\n\x1a\n" + b"\0" * 100 + b"IEND\xaeB`\x82"
 TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
 
@@ -55,8 +57,9 @@ def test_the_mask_over_http_is_the_one_in_process(model: RunningModel) -> None:
         {"files": {"data": PHOTO}, "data": {"output": "mask"}},
         {"json": {"image": B64}},
         {"json": {"image": "data:image/jpeg;base64," + B64}},
-        {"json": {"instances": [{"b64": B64}]}},
-        {"json": {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}},
+        {"json": V1, "headers": {"Accept": "image/png"}},
+        {"json": V2, "headers": {"Accept": "image/png"}},
+        {"json": {**V1, "output": "mask"}},
     ],
     ids=[
         "body",
@@ -70,6 +73,7 @@ def test_the_mask_over_http_is_the_one_in_process(model: RunningModel) -> None:
         "json-data-url",
         "kserve-v1",
         "open-inference-v2",
+        "kserve-v1-named",
     ],
 )
 def test_every_input_kind_gives_the_same_mask(
@@ -84,16 +88,20 @@ def test_every_format_is_read(model: RunningModel, image_format: str) -> None:
     assert np.array_equal(mask_of(post(model, data=data)), model.mask_in_process(data))
 
 
-def test_kserve_paths_answer_too(model: RunningModel) -> None:
+def test_kserve_paths_answer_in_their_own_protocol(model: RunningModel) -> None:
     host = model.url.split("/predictions/")[0]
-    v1 = {"instances": [{"b64": B64}]}
-    v2 = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}
-    for path, document in (
-        ("/v1/models/segmenter:predict", v1),
-        ("/v2/models/segmenter/infer", v2),
-    ):
-        response = requests.post(host + path, json=document, timeout=TIMEOUT)
-        assert np.array_equal(mask_of(response), model.mask_in_process(PHOTO))
+    expected = model.mask_in_process(PHOTO)
+    v1 = requests.post(host + "/v1/models/segmenter:predict", json=V1, timeout=TIMEOUT)
+    (prediction,) = v1.json()["predictions"]
+    mask = Image.open(io.BytesIO(base64.b64decode(prediction["mask"]["b64"])))
+    assert np.array_equal(np.asarray(mask), expected)
+
+    document = {"id": "no \u00e9 of ours\r\n", **V2}
+    v2 = requests.post(host + "/v2/models/segmenter/infer", json=document, timeout=TIMEOUT)
+    (tensor,) = v2.json()["outputs"]
+    assert v2.json()["id"] == document["id"]
+    assert (tensor["name"], tensor["datatype"]) == ("mask", "UINT8")
+    assert np.array_equal(np.reshape(tensor["data"], tensor["shape"])[0], expected)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,18 @@ import pytest
 from PIL import Image
 
 from model.preset import Preset
+from serving.answer import Answer
+from serving.asked import Options, Request, Tensors
+from serving.errors import RequestError
 from serving.info import ModelInfo
-from serving.outputs import MEDIA_TYPES, OUTPUTS, encode, needs_confidence, needs_original
+from serving.outputs import (
+    MEDIA_TYPES,
+    OUTPUTS,
+    check_size,
+    encode,
+    needs_confidence,
+    needs_original,
+)
 from serving.pipeline import Segmentation
 
 MASK = np.array([[0, 0, 0, 1], [0, 0, 2, 1], [0, 0, 2, 2]], dtype=np.uint8)
@@ -17,18 +27,23 @@ CONFIDENCE = np.full(MASK.shape, 255, dtype=np.uint8)
 CONFIDENCE[MASK == 2] = 51
 
 
-def segmentation(output: str) -> Segmentation:
+def segmentation(request: Request) -> Segmentation:
     """What the pipeline computes for an output: no more than it says that it needs."""
     return Segmentation(
         MASK,
-        CONFIDENCE if needs_confidence(output) else None,
-        Image.new("RGB", (4, 3), "white") if needs_original(output) else None,
+        CONFIDENCE if needs_confidence(request) else None,
+        Image.new("RGB", (4, 3), "white") if needs_original(request) else None,
     )
+
+
+def answer_to(output: str, preset: Preset, info: ModelInfo) -> Answer:
+    request = Request(b"", output)
+    return encode(request, segmentation(request), preset, info)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelInfo) -> None:
-    answer = encode(output, segmentation(output), preset, info)
+    answer = answer_to(output, preset, info)
     assert (answer.status, answer.content_type) == (200, MEDIA_TYPES[output])
     assert answer.body
 
@@ -36,7 +51,29 @@ def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelI
 @pytest.mark.parametrize("output", [name for name, form in OUTPUTS.items() if form.confidence])
 def test_the_confidence_is_not_made_up(output: str, preset: Preset, info: ModelInfo) -> None:
     with pytest.raises(ValueError, match="confidence"):
-        encode(output, Segmentation(MASK, None, None), preset, info)
+        encode(Request(b"", output), Segmentation(MASK, None, None), preset, info)
+
+
+def test_a_threshold_and_a_tensor_need_the_confidence_too() -> None:
+    assert not needs_confidence(Request(b"", "mask"))
+    assert needs_confidence(Request(b"", "mask", Options(threshold=0.1)))
+    tensors = Tensors(names=("mask", "confidence"))
+    assert needs_confidence(Request(b"", "open-inference", tensors=tensors))
+
+
+def test_text_for_every_pixel_has_a_limit() -> None:
+    for output, form in OUTPUTS.items():
+        request = Request(b"", output)
+        check_size(request, (2000, 2000))
+        if form.max_pixels is None:
+            check_size(request, (10_000, 5_000))
+            continue
+        with pytest.raises(RequestError) as caught:
+            check_size(request, (10_000, 5_000))
+        assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
+        assert "50000000" in caught.value.message
+    binary = Tensors(binary=frozenset({"mask"}))
+    check_size(Request(b"", "open-inference", tensors=binary), (10_000, 5_000))
 
 
 def test_media_types_are_the_contracts() -> None:
@@ -46,24 +83,27 @@ def test_media_types_are_the_contracts() -> None:
         "json": "application/json",
         "confidence": "image/png",
         "npy": "application/x-npy",
+        "kserve": "application/json",
+        "open-inference": "application/json",
+        "huggingface": "application/json",
     }
     assert next(iter(MEDIA_TYPES)) == "mask"
 
 
 def test_mask(preset: Preset, info: ModelInfo) -> None:
-    image = Image.open(io.BytesIO(encode("mask", segmentation("mask"), preset, info).body))
+    image = Image.open(io.BytesIO(answer_to("mask", preset, info).body))
     assert (image.format, image.mode, image.size) == ("PNG", "P", (4, 3))
     assert np.array_equal(np.array(image), MASK)
     assert tuple(np.array(image.convert("RGB"))[0, 3]) == preset.palette[1]
 
 
 def test_overlay(preset: Preset, info: ModelInfo) -> None:
-    image = Image.open(io.BytesIO(encode("overlay", segmentation("overlay"), preset, info).body))
+    image = Image.open(io.BytesIO(answer_to("overlay", preset, info).body))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (4, 3))
 
 
 def test_json(preset: Preset, info: ModelInfo) -> None:
-    body = json.loads(encode("json", segmentation("json"), preset, info).body)
+    body = json.loads(answer_to("json", preset, info).body)
     assert body["size"] == {"width": 4, "height": 3}
     assert body["model"] == {"name": "toy", "version": "1.0", "digest": "sha256:" + "0" * 64}
     assert [entry["label"] for entry in body["classes"]] == ["background", "car", "road"]
@@ -76,7 +116,7 @@ def test_json(preset: Preset, info: ModelInfo) -> None:
 
 
 def test_confidence(preset: Preset, info: ModelInfo) -> None:
-    body = encode("confidence", segmentation("confidence"), preset, info).body
+    body = answer_to("confidence", preset, info).body
     image = Image.open(io.BytesIO(body))
     assert (image.format, image.mode) == ("PNG", "L")
     assert np.array_equal(np.array(image), CONFIDENCE)
@@ -85,6 +125,7 @@ def test_confidence(preset: Preset, info: ModelInfo) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_npy(preset: Preset, info: ModelInfo, dtype: type[np.integer]) -> None:
     mask: np.ndarray = np.asfortranarray(MASK.astype(dtype))
-    array = np.load(io.BytesIO(encode("npy", Segmentation(mask, None, None), preset, info).body))
+    answer = encode(Request(b"", "npy"), Segmentation(mask, None, None), preset, info)
+    array = np.load(io.BytesIO(answer.body))
     assert array.dtype == dtype
     assert np.array_equal(array, MASK)

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaging.errors import ImageError, UnreadableImage, UnsupportedImage
+from serving.asked import Request
 from serving.errors import RequestError
 from serving.outputs import MEDIA_TYPES
-from serving.request import Request, headers_of, is_describe, read_request
+from serving.request import headers_of, is_describe
+from serving.request import read_request as read_request_for
 
+LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
 BASE64 = base64.b64encode(PHOTO).decode()
 FORM = "multipart/form-data; boundary=x"
@@ -20,6 +23,10 @@ FORM = "multipart/form-data; boundary=x"
 # What TorchServe 0.12.0 hands over for `curl URL` and for a browser that opens the address.
 CURL_GET = {"Host": "h", "Accept": "*/*", "content-length": "0", "explain": "False", "url_path": ""}
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def read_request(row: dict[str, object], headers: dict[str, str]) -> Request:
+    return read_request_for(row, headers, LABELS)
 
 
 def jpeg(**headers: str) -> dict[str, str]:
@@ -53,6 +60,7 @@ class TestImage:
             {"image": BASE64},
             {"instances": [{"b64": BASE64}]},
             {"inputs": [{"name": "i", "shape": [1], "datatype": "BYTES", "data": [BASE64]}]},
+            {"inputs": BASE64},
             BASE64,
         ],
     )

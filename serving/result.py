@@ -1,0 +1,58 @@
+"""What an answer is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from imaging.summary import ClassSummary, class_summaries
+from model.preset import Preset
+from serving.asked import Request
+from serving.info import ModelInfo
+from serving.legend import Legend, legend_of
+from serving.pipeline import Segmentation
+
+
+@dataclass(frozen=True)
+class Result:
+    """A photo's classes, what they mean, who found them, and what was asked of the answer."""
+
+    request: Request
+    segmentation: Segmentation
+    preset: Preset
+    info: ModelInfo
+
+    @property
+    def mask(self) -> npt.NDArray[np.integer]:
+        """(H, W) class ids, of which `legend.void` may be one more."""
+        return self.segmentation.mask
+
+    @property
+    def confidence(self) -> npt.NDArray[np.uint8]:
+        """(H, W) probability of the winning class x 255."""
+        if self.segmentation.confidence is None:
+            raise ValueError("this output is made of the confidence, which was not computed")
+        return self.segmentation.confidence
+
+    @property
+    def original(self) -> Image.Image:
+        if self.segmentation.original is None:
+            raise ValueError("this output shows the photo, which was not kept")
+        return self.segmentation.original
+
+    @cached_property
+    def legend(self) -> Legend:
+        return legend_of(self.preset)
+
+    def classes(self) -> list[ClassSummary]:
+        """Every class in the mask, void too, largest first."""
+        labels, palette, _ = self.legend
+        return class_summaries(self.mask, self.confidence, labels, palette)
+
+    def objects(self) -> list[ClassSummary]:
+        """The classes that annotations are made of: all but void, which is where none are."""
+        return [entry for entry in self.classes() if entry["id"] != self.legend.void]
