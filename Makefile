@@ -1,10 +1,12 @@
 # Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
 
 # A preset's name or file; a checkpoint instead of its own weights; the inference port, which those
-# for management and metrics follow; a photo; a folder of labelled photos; what makes .venv.
+# for management and metrics follow; 1 for HTTPS and a token, on the network; a photo; a folder of
+# labelled photos; what makes .venv.
 MODEL ?= street-resnet18
 WEIGHTS ?=
 PORT ?= 8080
+GATEWAY ?=
 IMAGE ?=
 DATA ?=
 PYTHON ?= python3
@@ -19,7 +21,7 @@ ARCHIVE = build/segmenter.mar
 
 .PHONY: help
 help: ## list the targets
-	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080]'
+	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [GATEWAY=1]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
@@ -28,7 +30,7 @@ demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMA
 
 .PHONY: start
 start: $(ARCHIVE) ## start the service in the background; returns when it answers
-	@$(PY) -m scripts.service start --port "$$PORT"
+	@$(PY) -m scripts.service start --port "$$PORT" $(if $(filter 1,$(GATEWAY)),--gateway)
 
 .PHONY: stop
 stop: .venv/runtime ## stop the service that was started in the background

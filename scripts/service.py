@@ -2,6 +2,8 @@
 
     python -m scripts.service start --archive build/segmenter.mar --port 8080
 
+With --gateway, nginx is put in front of it, for a network: see scripts/gateway.py.
+
 An instance keeps to a folder of its own, build/service-<port>: configuration, logs and temporary
 files, so that several can run at once. Its processes are one process group: TorchServe's command
 line leads it, Java and the workers are in it, and what ends it ends them all.
@@ -30,6 +32,8 @@ import psutil
 import requests
 from PIL import Image
 
+from scripts import gateway
+from scripts.gateway import Certificate, Gateway
 from scripts.ports import HOST, Ports, check_free, free_neighbour, free_ports, ports_from
 from scripts.processes import end_group, interrupts_deferred, members
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
@@ -134,8 +138,28 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
     return service
 
 
+def start_behind_gateway(
+    archive: Path, folder: Path, ports: Ports, https: int, certificate: Certificate | None = None
+) -> Gateway:
+    """Serve the archive over HTTPS on the port `https`; raises and returns as `start` does."""
+    # The gateway first: what keeps it from starting is known at once.
+    front = gateway.start(
+        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
+    )
+    try:
+        start(archive, folder, ports)
+    except BaseException:
+        gateway.stop(front.folder)
+        raise
+    return front
+
+
 def stop(folder: Path) -> bool:
-    """End the instance in `folder`, all its processes; returns whether there was one."""
+    """End the instance in `folder`, all its processes; returns whether there was one.
+
+    Requests that run behind a gateway get their answers first.
+    """
+    gateway.stop(gateway_folder(folder))
     group = running_group(folder)
     if group is not None:
         end_group(group)
@@ -346,6 +370,10 @@ def folder_for(port: int) -> Path:
     return ROOT / "build" / f"service-{port}"
 
 
+def gateway_folder(folder: Path) -> Path:
+    return folder / "gateway"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.service", description=__doc__.split("\n")[0]
@@ -353,13 +381,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=("start", "stop", "run"))
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.add_argument(
+        "--gateway", action="store_true", help="start: behind nginx, with TLS and a token"
+    )
+    parser.add_argument(
+        "--https-port", type=int, help=f"the gateway's; default: --port + {gateway.HTTPS_OFFSET}"
+    )
+    parser.add_argument("--certificate", type=Path, help="the gateway's, PEM; default: a new one")
+    parser.add_argument("--key", type=Path, help="of the certificate, PEM")
     options = parser.parse_args(arguments)
+    if (options.certificate is None) != (options.key is None):
+        parser.error("--certificate and --key go together")
+    if options.gateway and options.command == "run":
+        parser.error("--gateway goes with start")
     folder = folder_for(options.port)
     exit_on_signals()
     try:
         if options.command == "stop":
             was_running = stop(folder)
             say("stopped" if was_running else f"nothing runs on port {options.port}")
+        elif options.command == "start" and options.gateway:
+            own = options.certificate and Certificate(options.certificate, options.key)
+            https = options.https_port or options.port + gateway.HTTPS_OFFSET
+            front = start_behind_gateway(
+                options.archive, folder, ports_from(options.port), https, own
+            )
+            say(gateway.how_to_call(front))
         elif options.command == "start":
             start(options.archive, folder, ports_from(options.port))
         else:
