@@ -24,7 +24,7 @@ def overlay(result: Result) -> bytes:
 
 
 def summary(result: Result) -> bytes:
-    height, width = result.mask.shape
+    height, width = result.size
     info = result.info
     return json_answer(
         {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.preset import Preset
-from serving import encoders, protocols
+from serving import encoders, labelling, protocols
 from serving.answer import Answer
 from serving.asked import Request
 from serving.errors import RequestError
@@ -21,6 +21,7 @@ JSON: Final = "application/json"
 # Pixels of a photo whose every pixel is written as text, for at most about 64 MB of it.
 MAX_LISTED: Final = 16_000_000  # a number and a comma
 MAX_LISTED_IN_PAIRS: Final = 4_000_000  # [class,probability]
+MAX_LISTED_PER_CLASS: Final = 4_000_000  # a digit and a comma, as often as boxes overlap
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,32 @@ OUTPUTS: Final[dict[str, Output]] = {
         "Hugging Face image-segmentation: per class label, score, mask as a PNG in base64",
         protocols.segments,
         confidence=True,
+    ),
+    "coco": Output(
+        JSON,
+        "COCO annotations: one per class, pixels as compressed RLE; category id = class id",
+        labelling.coco,
+        confidence=True,
+    ),
+    "labelstudio": Output(
+        JSON,
+        "a Label Studio prediction: brush RLE per class, from_name tag, to_name image",
+        labelling.label_studio,
+        confidence=True,
+    ),
+    "cvat": Output(
+        JSON,
+        "CVAT serverless detections: per class its mask, cropped to its box",
+        labelling.cvat,
+        confidence=True,
+        max_pixels=MAX_LISTED_PER_CLASS,
+    ),
+    "legacy": Output(
+        JSON,
+        "as pytorch/serve's image_segmenter: [height][width][class, probability]",
+        protocols.class_probabilities,
+        confidence=True,
+        max_pixels=MAX_LISTED_IN_PAIRS,
     ),
 }
 

@@ -6,6 +6,7 @@ import base64
 
 import numpy as np
 
+from imaging.pairs import class_probability_json
 from imaging.png import grey_png
 from serving import encoders
 from serving.json_arrays import json_bytes
@@ -19,7 +20,7 @@ def predictions(result: Result) -> bytes:
 
     https://github.com/kserve/kserve/blob/master/docs/predict-api/v1/README.md
     """
-    height, width = result.mask.shape
+    height, width = result.size
     ids = np.flatnonzero(np.bincount(result.mask.ravel())).tolist()
     prediction = {
         "size": {"width": width, "height": height},
@@ -49,6 +50,11 @@ def segments(result: Result) -> bytes:
             if entry["id"] < num_classes
         ]
     )
+
+
+def class_probabilities(result: Result) -> bytes:
+    """What pytorch/serve's image_segmenter answers, at the photo's own size."""
+    return class_probability_json(result.mask, result.confidence)
 
 
 def _base64(data: bytes) -> str:

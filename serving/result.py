@@ -32,6 +32,12 @@ class Result:
         return self.segmentation.mask
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the upright photo."""
+        height, width = self.mask.shape
+        return height, width
+
+    @property
     def confidence(self) -> npt.NDArray[np.uint8]:
         """(H, W) probability of the winning class x 255."""
         if self.segmentation.confidence is None:

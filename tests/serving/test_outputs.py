@@ -86,6 +86,10 @@ def test_media_types_are_the_contracts() -> None:
         "kserve": "application/json",
         "open-inference": "application/json",
         "huggingface": "application/json",
+        "coco": "application/json",
+        "labelstudio": "application/json",
+        "cvat": "application/json",
+        "legacy": "application/json",
     }
     assert next(iter(MEDIA_TYPES)) == "mask"
 

@@ -1,0 +1,88 @@
+"""A result as tools for annotation read it: each class an object, void where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imaging.brush import brush_rle
+from imaging.coco import coco_dataset
+from imaging.rle import column_runs
+from serving.json_arrays import json_bytes
+from serving.result import Result
+
+# The names of the tag and of the image in Label Studio's own template for brush masks.
+LABEL_STUDIO_FROM, LABEL_STUDIO_TO = "tag", "image"
+
+
+def coco(result: Result) -> bytes:
+    """COCO annotations, the pixels as compressed RLE."""
+    objects = result.objects()
+    masks = [entry["rle"] for entry in objects]
+    return json_bytes(coco_dataset(result.size, _categories(result), objects, masks))
+
+
+def label_studio(result: Result) -> bytes:
+    """A prediction: what an ML backend answers, and what stands in a task's `predictions`.
+
+    https://labelstud.io/guide/predictions
+    """
+    height, width = result.size
+    runs = column_runs(result.mask.T)  # the columns of the transpose are the rows
+    objects = result.objects()
+    regions = []
+    for entry in objects:
+        is_inside = runs.values == entry["id"]
+        regions.append(
+            {
+                "id": f"class-{entry['id']}",
+                "type": "brushlabels",
+                "from_name": LABEL_STUDIO_FROM,
+                "to_name": LABEL_STUDIO_TO,
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "score": entry["confidence"],
+                "value": {
+                    "format": "rle",
+                    "rle": brush_rle(
+                        runs.starts[is_inside], runs.lengths[is_inside], result.mask.size
+                    ),
+                    "brushlabels": [entry["label"]],
+                },
+            }
+        )
+    pixels = sum(entry["pixels"] for entry in objects)
+    certain = sum(entry["confidence"] * entry["pixels"] for entry in objects)
+    return json_bytes(
+        {
+            "model_version": f"{result.info.name} {result.info.version}",
+            "score": certain / pixels if pixels else 0.0,
+            "result": regions,
+        }
+    )
+
+
+def cvat(result: Result) -> bytes:
+    """What a CVAT serverless detector returns: the crop to each class's box, then the box.
+
+    https://docs.cvat.ai/docs/manual/advanced/serverless-tutorial/
+    """
+    shapes = []
+    for entry in result.objects():
+        left, top, width, height = entry["bbox"]
+        crop = result.mask[top : top + height, left : left + width] == entry["id"]
+        box = [left, top, left + width - 1, top + height - 1]
+        shapes.append(
+            {
+                "confidence": f"{entry['confidence']:.4f}",
+                "label": entry["label"],
+                "type": "mask",
+                "mask": np.append(crop, box),
+            }
+        )
+    return json_bytes(shapes)
+
+
+def _categories(result: Result) -> dict[int, str]:
+    labels = enumerate(result.preset.labels)
+    return {index: label for index, label in labels if index != result.legend.void}
