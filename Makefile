@@ -47,6 +47,10 @@ archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/segmenter
 test: .venv/dev ## run all tests, those against a real TorchServe too
 	@$(PY) -m pytest
 
+.PHONY: fuzz
+fuzz: .venv/dev $(ARCHIVE) ## send hostile requests to a service started for it: make fuzz N=10000
+	@$(PY) -m scripts.fuzz $${N:-10000}
+
 .PHONY: lint
 lint: .venv/dev ## check style, format and types
 	@$(PY) -m ruff check .

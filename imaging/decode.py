@@ -63,7 +63,7 @@ class Limits:
     max_pixels: int = 50_000_000  # 200 MB decoded: Pillow keeps an RGB pixel in 4 bytes
     max_side: int = 20_000  # px; phone panoramas end near 16 000
     max_frames: int = 1000  # only the first is decoded, but some readers list them all
-    max_seconds: float = 5.0  # of CPU; honest images of 50 megapixels take up to 2
+    max_seconds: float = 4.0  # of CPU; honest images of 50 megapixels take up to 1.5
 
 
 def decode_image(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> Image.Image:

@@ -1,0 +1,315 @@
+"""Send hostile requests to a service started for it, and tell what became of it.
+
+    python -m scripts.fuzz 10000
+    python -m scripts.fuzz --replay 4711
+
+Input number N is the same in every run. The bars that must hold are at the end of the table; one
+that does not ends the program with status 1, and its inputs are kept in build/fuzz/failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from tqdm import tqdm
+
+from scripts.hostile.requests import Input, hostile_request
+from scripts.hostile.requests import http as http_request
+from scripts.ports import HOST
+from scripts.processes import members
+from scripts.service import ARCHIVE, Service, running_service, tiny_image
+from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+
+FOLDER = ROOT / "build" / "fuzz"
+
+# Clients at once: TorchServe's batch is full, and more are waiting.
+CLIENTS = 12
+
+# Inputs before memory is compared: each kind has been there often, and buffers have their size.
+WARM_UP = 1000
+
+# The bars. An answer that took longer counts as hung.
+SLOWEST_SECONDS = 10.0
+MEMORY_GROWTH = 0.05
+
+# Seconds after which a client gives up, so that what hangs is counted and does not hang the run.
+PATIENCE_SECONDS = 60.0
+SAMPLE_SECONDS = 0.5
+RECOVERY_SECONDS = 120.0
+
+CLOSED, HUNG = "closed", "hung"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came back. `ours`, whether the handler signed it, and not TorchServe's frontend."""
+
+    input: Input
+    status: int | str  # HTTP's, or CLOSED or HUNG
+    ours: bool
+    seconds: float
+    body: bytes
+
+    @property
+    def column(self) -> str:
+        by_frontend = isinstance(self.status, int) and not self.ours
+        return f"{self.status} frontend" if by_frontend else str(self.status)
+
+    @property
+    def fault(self) -> str | None:
+        """Why this must not be; None where it may."""
+        if self.status == HUNG:
+            return f"no answer in {PATIENCE_SECONDS:.0f} s"
+        if isinstance(self.status, int) and self.status >= 500 and not self.excused:
+            return f"status {self.status}"
+        if self.status == CLOSED and self.input.whole:
+            return "closed without an answer"
+        if (
+            self.ours
+            and isinstance(self.status, int)
+            and self.status >= 400
+            and not is_error(self.body)
+        ):
+            return "an error that is not the service's JSON"
+        return None
+
+    @property
+    def excused(self) -> bool:
+        """Whether TorchServe's frontend itself failed on the request, and no worker had it.
+
+        Netty throws on a form that is none, TorchServe on a path such as "*", and all that they
+        throw is answered 500. No setting changes that; a proxy in front may.
+        """
+        return not self.ours and self.status == 500 and b"InternalServerException" not in self.body
+
+
+@dataclass
+class Watch:
+    """The worker, as its processes show: the ids seen, and its memory."""
+
+    pids: list[int] = field(default_factory=list)
+
+    @property
+    def deaths(self) -> int:
+        return max(0, len(self.pids) - 1)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run. Memory is the worker's resident set, in bytes."""
+
+    outcomes: Sequence[Outcome]
+    deaths: int
+    memory_before: int
+    memory_after: int
+
+    @property
+    def growth(self) -> float:
+        return self.memory_after / self.memory_before - 1
+
+    @property
+    def faults(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.fault]
+
+    @property
+    def slowest(self) -> Outcome:
+        answered = [outcome for outcome in self.outcomes if outcome.status != CLOSED]
+        return max(answered or self.outcomes, key=lambda outcome: outcome.seconds)
+
+
+def attack(service: Service, seeds: Sequence[int], warm_up: int = WARM_UP) -> Report:
+    """Send the inputs of the seeds, CLIENTS at once, and watch the worker meanwhile."""
+    with watching(service) as watch, ThreadPoolExecutor(CLIENTS) as clients:
+        try:
+            outcomes: list[Outcome] = []
+            before = 0
+            for part in (seeds[:warm_up], seeds[warm_up:]):
+                answers = clients.map(lambda seed: send(service, hostile_request(seed)), part)
+                outcomes += tqdm(answers, total=len(part), unit="input", disable=None)
+                memory = resting_memory(service)
+                before = before or memory
+        except BaseException:
+            clients.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Report(outcomes, watch.deaths, before, memory)
+
+
+def send(service: Service, hostile: Input, patience: float = PATIENCE_SECONDS) -> Outcome:
+    """Put the request on the wire as it is, and read what comes back."""
+    started = time.monotonic()
+    status: int | str = CLOSED
+    ours, body = False, b""
+    with socket.create_connection((HOST, service.ports.inference), timeout=patience) as wire:
+        with contextlib.suppress(ConnectionError):  # an answer may come before all is sent
+            wire.sendall(hostile.request)
+            if not hostile.whole:
+                wire.shutdown(socket.SHUT_WR)
+        try:
+            answer = http.client.HTTPResponse(wire, method=method_of(hostile.request))
+            answer.begin()
+            body = answer.read()
+            status, ours = answer.status, answer.headers["Model-Name"] is not None
+        except TimeoutError:
+            status = HUNG
+        except (http.client.HTTPException, OSError):
+            status = CLOSED
+    return Outcome(hostile, status, ours, time.monotonic() - started, body)
+
+
+def method_of(request: bytes) -> str:
+    return request.partition(b" ")[0].decode("latin-1")
+
+
+def is_error(body: bytes) -> bool:
+    """Whether the body is {"error": {"code": ..., "message": ...}}, without anything of a trace."""
+    try:
+        error = json.loads(body)["error"]
+        return {"code", "message"} <= error.keys() and b"Traceback" not in body
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return False
+
+
+@contextlib.contextmanager
+def watching(service: Service) -> Iterator[Watch]:
+    """Note the worker's process ids while the block runs."""
+    watch = Watch()
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            for worker in workers(service):
+                if worker.pid not in watch.pids:
+                    watch.pids.append(worker.pid)
+
+    watch.pids += [worker.pid for worker in workers(service)]
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        done.set()
+        thread.join()
+
+
+def workers(service: Service) -> list[psutil.Process]:
+    found = []
+    for pid in members(service.group):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if any("model_service_worker" in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def resting_memory(service: Service) -> int:
+    """Bytes of the worker when it has answered everything: after honest requests, one at a time."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    honest = Input(-1, "honest", http_request(tiny_image(), {}))
+    while send(service, honest).status != http.client.OK:
+        if time.monotonic() > deadline:
+            raise UserError(f"the service no longer answers; its logs are in {shown(service.logs)}")
+        time.sleep(SAMPLE_SECONDS)
+    return sum(worker.memory_info().rss for worker in workers(service))
+
+
+def table(report: Report) -> str:
+    """Inputs by kind and by status, and the bars."""
+    counts = Counter((outcome.input.kind, outcome.column) for outcome in report.outcomes)
+    kinds = sorted({kind for kind, _ in counts})
+    columns = sorted({column for _, column in counts})
+    width = max(map(len, kinds))
+    lines = ["  ".join([f"{'':{width}}", *columns])]
+    for kind in [*kinds, None]:
+        cells = [sum(counts[k, column] for k in ([kind] if kind else kinds)) for column in columns]
+        numbers = (f"{cell or '':>{len(column)}}" for cell, column in zip(cells, columns))
+        lines.append("  ".join([f"{kind or 'all':{width}}", *numbers]))
+    excused = sum(outcome.excused for outcome in report.outcomes)
+    lines.append("")
+    lines += [f"{'ok ' if held else 'BAD'}  {text}" for held, text in bars(report)]
+    if excused:
+        lines.append(f"     {excused} answers of 500 by TorchServe's frontend, before the handler")
+    return "\n".join(lines)
+
+
+def bars(report: Report) -> Iterable[tuple[bool, str]]:
+    slowest = report.slowest
+    yield report.deaths == 0, f"{report.deaths} deaths of the worker"
+    yield not report.faults, f"{len(report.faults)} answers of 500 and above, broken or missing"
+    yield (
+        slowest.seconds <= SLOWEST_SECONDS,
+        f"slowest answer {slowest.seconds:.1f} s, to input {slowest.input.seed} "
+        f"({slowest.input.kind}); bar {SLOWEST_SECONDS:.0f} s",
+    )
+    yield (
+        report.growth <= MEMORY_GROWTH,
+        f"memory of the worker {report.memory_before / 1e6:.0f} -> "
+        f"{report.memory_after / 1e6:.0f} MB, {report.growth:+.1%}; bar {MEMORY_GROWTH:.0%}",
+    )
+
+
+def keep(outcomes: Iterable[Outcome], folder: Path) -> None:
+    """Write the requests to files that `nc` can send again, and what came back."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for outcome in outcomes:
+        (folder / f"{outcome.input.seed}.request").write_bytes(outcome.input.request)
+        (folder / f"{outcome.input.seed}.answer").write_bytes(
+            f"{outcome.fault or 'slow'}: {outcome.status} in {outcome.seconds:.1f} s\n\n".encode()
+            + outcome.body
+        )
+
+
+def replay(service: Service, seed: int) -> None:
+    """Send one input and print what it is and what came back."""
+    outcome = send(service, hostile_request(seed))
+    request = outcome.input.request
+    print(f"{outcome.input.kind}, {len(request)} bytes: {request[:300]!r}")
+    print(f"{outcome.column} in {outcome.seconds:.2f} s: {outcome.body[:1000]!r}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.fuzz", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("inputs", type=int, nargs="?", default=10_000, help="default: %(default)s")
+    parser.add_argument("--replay", type=int, metavar="SEED", help="send this input alone")
+    parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    exit_on_signals()
+    try:
+        with running_service(options.archive, FOLDER / "service") as service:
+            if options.replay is not None:
+                replay(service, options.replay)
+                return 0
+            report = attack(service, range(options.inputs), min(WARM_UP, options.inputs // 2))
+    except UserError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    print(table(report), flush=True)
+    if all(held for held, _ in bars(report)):
+        return 0
+    slow = [outcome for outcome in report.outcomes if outcome.seconds > SLOWEST_SECONDS]
+    keep([*report.faults, *slow], FOLDER / "failed")
+    say(f"the inputs are in {shown(FOLDER / 'failed')}; --replay SEED sends one again")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
