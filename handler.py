@@ -30,6 +30,7 @@ from serving.golden import check_golden
 from serving.info import ModelInfo
 from serving.legend import void_id
 from serving.loading import load_model
+from serving.memory import TRIM_SECONDS, trim_memory
 from serving.outputs import check_size, encode, needs_confidence, needs_original
 from serving.page import page_answer
 from serving.pipeline import (
@@ -67,6 +68,7 @@ class SegmentationHandler:
         self.device = pick_device(context.system_properties.get("gpu_id"))
         threads = share_cores(workers=config.get("minWorkers", 1))
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
+        self.trimmed = time.monotonic()
         self.limits = Limits()
         self.budget = PixelBudget(PIXELS_AT_ONCE)
         self.model = load_model(folder, self.device, config.get("precision", "auto"))
@@ -93,6 +95,9 @@ class SegmentationHandler:
             for call, *inputs in zip(calls, requests, photos, logits)
         ]
         answers = list(self.threads.map(self.encode, calls, requests, masks))
+        if time.monotonic() > self.trimmed + TRIM_SECONDS:
+            self.trimmed = time.monotonic()
+            self.threads.submit(trim_memory)  # while the answers are on their way
         return [
             send(self.sign(answer, call), context, index)
             for index, (call, answer) in enumerate(zip(calls, sendable(answers)))
