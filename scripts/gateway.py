@@ -131,13 +131,12 @@ def start(
     write_secret(folder / "credentials", credentials(token))
     write_secret(folder / "authorization", f"Authorization: Bearer {token}\n")
     certificate = certificate or own_certificate(folder)
+    link_certificate(folder, certificate)
     values = {
         **{name.upper(): str(value) for name, value in vars(limits or Limits()).items()},
         "LISTEN": f"{address}:{port}",
         "TORCHSERVE": f"{HOST}:{torchserve}",
         "PROBE": base64.b64encode(probe).decode("ascii"),
-        "CERTIFICATE": quoted(certificate.chain.resolve()),
-        "KEY": quoted(certificate.key.resolve()),
         "MAX_BYTES": str(max_request_size()),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
@@ -232,8 +231,13 @@ def filled_in(template: str, values: dict[str, str]) -> str:
     return re.sub(r"%([A-Z_]+)%", lambda match: values[match[1]], template)
 
 
-def quoted(path: Path) -> str:
-    return '"{}"'.format(str(path).replace("\\", "\\\\").replace('"', '\\"'))
+def link_certificate(folder: Path, certificate: Certificate) -> None:
+    """Lead nginx's names for the two files to them, whatever characters their own names hold."""
+    for name, path in (("tls.crt", certificate.chain), ("tls.key", certificate.key)):
+        if not path.is_file():
+            raise GatewayError(f"there is no {shown(path)}, for TLS")
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(path.resolve())
 
 
 def max_request_size() -> int:

@@ -1,0 +1,84 @@
+"""A model that does as it is told behind a real TorchServe, and gateways before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts import gateway
+from scripts.gateway import Certificate, Gateway, Limits
+from scripts.ports import HOST, free_ports
+from scripts.service import Service, running_service, tiny_image
+from tests.debian import program
+from tests.deploy.load import Endpoint
+from tests.deploy.stub import stub_archive
+
+# Far above what these tests ask for, so that none of them meets a limit by chance.
+GENEROUS = Limits(requests_per_second=10_000, burst=10_000, connections=200)
+
+
+@dataclass(frozen=True)
+class Stub:
+    """The stub model's service, and the folder for the files of its commands."""
+
+    service: Service
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    folder = tmp_path_factory.mktemp("stub")
+    with running_service(stub_archive(folder), tmp_path_factory.mktemp("service")) as service:
+        yield Stub(service, folder)
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    return program("nginx", "nginx")
+
+
+@pytest.fixture
+def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """A function that starts a gateway on a free port of loopback; they are stopped at the end."""
+    started: list[Gateway] = []
+
+    def start(
+        torchserve: int, limits: Limits = GENEROUS, certificate: Certificate | None = None
+    ) -> Gateway:
+        folder = tmp_path / f"gateway-{len(started)}"
+        port = free_ports().inference
+        started.append(
+            gateway.start(
+                folder,
+                torchserve,
+                tiny_image(),
+                port,
+                address=HOST,
+                certificate=certificate,
+                limits=limits,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for front in started:
+        gateway.stop(front.folder)
+
+
+@pytest.fixture(scope="session")
+def front(nginx: Path, stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway before the stub."""
+    folder = tmp_path_factory.mktemp("gateway")
+    port = free_ports().inference
+    torchserve = stub.service.ports.inference
+    try:
+        yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST, limits=GENEROUS)
+    finally:
+        gateway.stop(folder)
+
+
+def endpoint_of(gateway: Gateway) -> Endpoint:
+    return Endpoint(gateway.predictions, gateway.token, gateway.certificate)

@@ -1,0 +1,49 @@
+"""HTTP as no library would send it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+
+from scripts.gateway import Gateway
+from scripts.ports import HOST
+
+TIMEOUT = 60.0  # seconds: a bound against hanging
+
+
+@contextlib.contextmanager
+def connected(gateway: Gateway) -> Iterator[ssl.SSLSocket]:
+    context = ssl.create_default_context(cafile=gateway.certificate)
+    with (
+        socket.create_connection((HOST, gateway.port), TIMEOUT) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        yield connection
+
+
+def head(gateway: Gateway, method: str, target: str, *headers: str) -> bytes:
+    """A request's head, with the token."""
+    lines = (
+        f"{method} {target} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {gateway.token}",
+        *headers,
+    )
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n"
+
+
+def answer_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer, answer.read()
+
+
+def ask(gateway: Gateway, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+    """The answer to the bytes `request`, and its body."""
+    with connected(gateway) as connection:
+        with contextlib.suppress(ConnectionError):  # refused before its end
+            connection.sendall(request)
+        return answer_on(connection)

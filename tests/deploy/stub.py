@@ -1,0 +1,71 @@
+"""A model that does as it is told, behind a real TorchServe: what gateways are tested with.
+
+It answers with what it received. The body is a command where it is one of those in `handle`.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from scripts.service import MODEL_NAME
+from scripts.terminal import ROOT
+
+HANDLER = """
+import hashlib, json, os, time
+from pathlib import Path
+
+FOLDER = Path({folder!r})
+
+
+class Stub:
+    def initialize(self, context):
+        while (FOLDER / "blocked").exists():
+            time.sleep(0.05)
+
+    def handle(self, rows, context):
+        return [self.answer(row, context, index) for index, row in enumerate(rows)]
+
+    def answer(self, row, context, index):
+        body = row.get("body", b"")
+        body = bytes(body) if isinstance(body, (bytes, bytearray)) else json.dumps(body).encode()
+        command, _, word = body.decode("latin-1").partition(" ")
+        if command == "sleep":
+            time.sleep(float(word))
+        if command == "die":
+            (FOLDER / word).open("a").write("x")
+            os._exit(1)
+        context.set_response_header(index, "Model-Digest", "sha256:0")
+        if command == "status":
+            with (FOLDER / "statuses").open("a") as file:
+                file.write(word + "\\n")
+            context.set_response_status(int(word), "Phrase", index)
+            return b'{{"error":{{"code":"of_the_handler"}}}}'
+        headers = context.get_all_request_header(index)
+        parts = {{name: str(value) for name, value in row.items() if name != "body"}}
+        digest = hashlib.sha256(body).hexdigest()
+        context.set_response_content_type(index, "application/json")
+        return json.dumps({{"sha256": digest, "headers": headers, "parts": parts}}).encode()
+"""
+
+
+def stub_archive(folder: Path) -> Path:
+    """The archive, with the project's own settings for a model; files of its commands go there."""
+    path = folder / f"{MODEL_NAME}.mar"
+    manifest = {
+        "createdOn": "01/01/1980 00:00:00",
+        "runtime": "python",
+        "model": {
+            "modelName": MODEL_NAME,
+            "modelVersion": "1.0",
+            "handler": "handler.py",
+            "configFile": "model-config.yaml",
+        },
+        "archiverVersion": "0.12.0",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("handler.py", HANDLER.format(folder=str(folder)))
+        archive.write(ROOT / "model-config.yaml", "model-config.yaml")
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+    return path

@@ -1,0 +1,494 @@
+"""nginx for real, before a real TorchServe: who gets in, what they may take, what is saved."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import requests
+
+from scripts.gateway import TEMPLATE, Gateway, Limits, credentials, max_request_size, stop
+from scripts.ports import HOST, free_ports
+from scripts.service import session
+from serving.open_inference import HEADER_LENGTH
+from serving.options import HEADERS
+from tests.deploy.conftest import GENEROUS, Stub, endpoint_of
+from tests.deploy.kills import kill_under_load, worker_of
+from tests.deploy.load import Question, loaded
+from tests.deploy.raw import answer_on, ask, connected, head
+
+TIMEOUT = 60.0  # seconds: a bound against hanging
+
+Start = Callable[..., Gateway]
+
+
+def get(front: Gateway, path: str, **arguments: object) -> requests.Response:
+    return request(front, "GET", path, **arguments)
+
+
+def request(front: Gateway, method: str, path: str, **arguments: object) -> requests.Response:
+    http = session()
+    http.verify = str(front.certificate)
+    return http.request(method, front.url + path, timeout=TIMEOUT, **arguments)  # type: ignore[arg-type]
+
+
+def post(front: Gateway, body: bytes, **headers: str) -> requests.Response:
+    with endpoint_of(front).session() as http:
+        return http.post(front.predictions, data=body, headers=headers, timeout=TIMEOUT)
+
+
+def code_of(body: bytes) -> str:
+    """The code of an error in the service's own form."""
+    error = json.loads(body)["error"]
+    assert error["message"].strip()
+    return str(error["code"])
+
+
+def question(client: int, number: int) -> Question:
+    """A body that no other request has; the stub answers with its digest."""
+    body = f"{client} {number} ".encode() * 20_000
+    digest = hashlib.sha256(body).hexdigest()
+    return body, lambda answer: answer.json()["sha256"] == digest
+
+
+# --- Who gets in -------------------------------------------------------------------------------
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Bearer {token}",
+        "bearer {token}",
+        *(f"basic:{user}" for user in ("", "a", "ab", "abc", "someone", "jürgen", "a:b")),
+    ],
+)
+def test_the_token_opens(front: Gateway, authorization: str) -> None:
+    kind, _, user = authorization.partition(":")
+    value = basic(user, front.token) if kind == "basic" else kind.format(token=front.token)
+    answer = get(front, "/predictions/segmenter", headers={"Authorization": value.encode()})
+    assert answer.status_code == 200, answer.text
+
+
+def wrong_credentials() -> Iterator[tuple[str, Callable[[str], str | None]]]:
+    yield "none", lambda token: None
+    yield "empty", lambda token: ""
+    yield "bare", lambda token: token
+    yield "short", lambda token: f"Bearer {token[:-1]}"
+    yield "long", lambda token: f"Bearer {token}0"
+    yield "other", lambda token: f"Bearer {'0' * len(token)}"
+    yield "twice", lambda token: f"Bearer {token} {token}"
+    yield "as user", lambda token: basic(token, "")
+    yield "no colon", lambda token: "Basic " + base64.b64encode(token[1:].encode()).decode()
+    yield "not base64", lambda token: f"Basic :{token}"
+    yield "other scheme", lambda token: f"Digest {token}"
+    for user in ("", "a", "ab"):
+        yield f"short for {user!r}", lambda token, user=user: basic(user, token[:-1])
+        yield f"long for {user!r}", lambda token, user=user: basic(user, token + "0")
+        yield f"other for {user!r}", lambda token, user=user: basic(user, token[:-1] + "g")
+
+
+@pytest.mark.parametrize(("name", "value"), list(wrong_credentials()))
+def test_nothing_else_opens(front: Gateway, name: str, value: Callable[[str], str | None]) -> None:
+    authorization = value(front.token)
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = get(front, "/predictions/segmenter", headers=headers)
+    assert answer.status_code == 401
+    assert code_of(answer.content) == "unauthorized"
+    assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+def test_the_token_is_not_taken_from_the_address(front: Gateway) -> None:
+    for query in (f"?token={front.token}", f"?access_token={front.token}"):
+        assert get(front, f"/predictions/segmenter{query}").status_code == 401
+
+
+def test_the_token_is_written_in_files_of_its_owner_alone(front: Gateway) -> None:
+    post(front, b"hello")
+    get(front, f"/predictions/segmenter?token={front.token}")
+    holders = [
+        path
+        for path in front.folder.iterdir()
+        if path.is_file() and front.token in path.read_text("utf-8")
+    ]
+    assert sorted(path.name for path in holders) == ["authorization", "credentials", "token"]
+    for path in (*holders, front.folder / "key.pem"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(front.folder.stat().st_mode) == 0o700
+    commands = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if front.token in command]
+
+
+def test_each_credential_is_one_of_four() -> None:
+    lines = credentials("ab" * 32).splitlines()
+    assert [line.split(":")[0] for line in lines] == ['"bearer', '"basic', '"basic', '"basic']
+
+
+# --- What is open ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/predictions/segmenter",
+        "/predictions/segmenter/1.0/overlay",
+        "/v1/models/segmenter:predict",
+        "/v2/models/segmenter/infer",
+        "/models/segmenter/invoke?output=json",
+        "/invocations",
+        "/invocations?model_name=other",
+    ],
+)
+def test_predictions_are_open(front: Gateway, target: str) -> None:
+    body = f"to {target}".encode()
+    for method in ("POST", "PUT"):
+        answer, content = ask(
+            front, head(front, method, target, f"Content-Length: {len(body)}") + body
+        )
+        assert answer.status == 200, content
+        assert json.loads(content)["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/ping",
+        "/metrics",
+        "/api-description",
+        "/models",
+        "/models/segmenter",
+        "/models/segmenter?customized=true",
+        "/models/other/invoke",
+        "/predictions/other",
+        "/predictions",
+        "/predictions/segmenter2",
+        "/predictions/segmenter/../other",
+        "/predictions/segmenter/../../models",
+        "/predictions/segmenter/%2e%2e/%2e%2e/models",
+        "/predictions/segmenter%2f..%2fother",
+        "/predictions/segmenter/1.0/a%0d%0aX:%20y",
+        "/predictions/segmenter/1.0/%3Fx",
+        "/predictions/segmenter;x",
+        "/explanations/segmenter",
+        "/wfpredict/segmenter",
+        "/workflows",
+        "/token",
+        "/v1/models/segmenter:explain",
+        "/v1/models/segmenter",
+        "/v1/models/other:predict",
+        "/v2/models/other/infer",
+        "/v2/health/ready",
+        "/error",
+        "/nowhere",
+        "/probe",
+        "//models",
+    ],
+)
+def test_all_else_is_closed(front: Gateway, stub: Stub, target: str) -> None:
+    before = stub.service.log("access_log")
+    for method in ("GET", "POST"):
+        answer, content = ask(front, head(front, method, target, "Content-Length: 0"))
+        assert answer.status == 404, content
+        assert code_of(content) == "not_found"
+    # /ready of another test may be on its way; no other request is.
+    assert stub.service.log("access_log") == before
+
+
+def test_torchserve_gets_the_path_as_it_was_checked(front: Gateway, stub: Stub) -> None:
+    ask(front, head(front, "POST", "/models/../%70redictions//segmenter", "Content-Length: 0"))
+    assert "/models/.." not in stub.service.log("access_log")
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "PROPFIND"])
+def test_other_methods_are_not_allowed(front: Gateway, method: str) -> None:
+    answer, content = ask(front, head(front, method, "/predictions/segmenter"))
+    assert answer.status == 405
+    assert code_of(content) == "method_not_allowed"
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT"
+
+
+def test_no_header_passes_but_those_the_service_reads(front: Gateway) -> None:
+    smuggled = ["describe", "explain", "url_path", "url-path", "Describe", "x-request-id", "Cookie"]
+    passed = {"Accept": "image/png", **dict.fromkeys(HEADERS.values(), "0"), HEADER_LENGTH: "7"}
+    lines = [
+        *(f"{name}: True" for name in smuggled),
+        *(f"{name}: {value}" for name, value in passed.items()),
+        "Content-Type: image/png",
+        "Content-Length: 5",
+    ]
+    _, content = ask(front, head(front, "POST", "/predictions/segmenter", *lines) + b"hello")
+    received = json.loads(content)["headers"]
+    of_torchserve = {"body": {"content-type": "image/png"}, "explain": "False", "url_path": ""}
+    assert {name.lower(): value for name, value in received.items()} == {
+        **{name.lower(): value for name, value in passed.items()},
+        **of_torchserve,
+        "host": received["Host"],
+        "content-type": "image/png",
+        "content-length": "5",
+    }
+
+
+def test_answers_have_the_headers_that_keep_a_page_safe(front: Gateway) -> None:
+    for answer in (post(front, b"hello"), get(front, "/elsewhere")):
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Server"] == "nginx"
+
+
+# --- Bodies ------------------------------------------------------------------------------------
+
+
+def test_what_curl_declares_a_form_is_an_image(front: Gateway) -> None:
+    body = b"\xff\xd8=%&+\0" * 50  # of a form this would be keys and values, or an error
+    answer = post(front, body, **{"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
+    assert answer.json()["headers"]["Content-Type"] == "application/octet-stream"
+
+
+def test_a_body_that_waits_for_100_continue(front: Gateway) -> None:
+    lines = ("Expect: 100-continue", "Transfer-Encoding: chunked")
+    with connected(front) as connection:
+        connection.sendall(head(front, "PUT", "/predictions/segmenter", *lines))
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"5\r\nhello\r\n0\r\n\r\n")
+        _, content = answer_on(connection)
+    assert json.loads(content)["sha256"] == hashlib.sha256(b"hello").hexdigest()
+
+
+def test_a_large_body_arrives_whole(front: Gateway) -> None:
+    body = os.urandom(1 << 20) * 40  # more than nginx keeps in memory
+    assert post(front, body).json()["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(front: Gateway) -> None:
+    length = f"Content-Length: {max_request_size() + 1}"
+    answer, content = ask(front, head(front, "POST", "/predictions/segmenter", length))
+    assert answer.status == 413
+    assert code_of(content) == "request_too_large"
+    assert json.loads(content)["error"]["max_bytes"] == max_request_size()
+
+
+def test_a_stream_over_the_limit_is_refused(front: Gateway) -> None:
+    chunked = head(front, "POST", "/predictions/segmenter", "Transfer-Encoding: chunked")
+    size = max_request_size() + 1
+    answer, content = ask(front, chunked + f"{size:x}\r\n".encode() + bytes(size))
+    assert answer.status == 413
+    assert code_of(content) == "request_too_large"
+
+
+# --- What nginx answers itself -----------------------------------------------------------------
+
+
+def test_what_is_not_http(front: Gateway) -> None:
+    target = "/predictions/segmenter"
+    chunked = "Transfer-Encoding: chunked"
+    for status, what in (
+        (400, b"GARBAGE\r\n\r\n"),
+        (505, b"GET / HTTP/9.9\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\n\r\n"),  # no Host
+        (400, head(front, "POST", target, "Content-Length: x")),
+        (400, head(front, "POST", target, chunked) + b"zz\r\n"),
+        (400, head(front, "POST", target, chunked, "Content-Length: 5") + b"hello"),
+        (501, head(front, "POST", target, "Transfer-Encoding: gzip")),
+    ):
+        answer, content = ask(front, what)
+        assert answer.status == status, what
+        assert code_of(content) == "bad_request"
+
+
+def test_plain_http(front: Gateway) -> None:
+    answer = session().get(f"http://{HOST}:{front.port}/", timeout=TIMEOUT)
+    assert answer.status_code == 400
+    assert code_of(answer.content) == "bad_request"
+
+
+def test_too_long_an_address_and_too_many_headers(front: Gateway) -> None:
+    answer, content = ask(front, head(front, "GET", "/" + "a" * 9000))
+    assert (answer.status, code_of(content)) == (414, "address_too_long")
+    answer, content = ask(front, head(front, "GET", "/", "X: " + "a" * 9000))
+    assert (answer.status, code_of(content)) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("status", [400, 406, 413, 415])
+def test_the_handlers_own_errors_pass_as_they_are(front: Gateway, status: int) -> None:
+    for _ in range(10):  # TorchServe closes with a reset after each, which must not lose it
+        answer = post(front, f"status {status}".encode())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, "of_the_handler")
+
+
+def test_torchserve_is_away(start_gateway: Start) -> None:
+    front = start_gateway(torchserve=free_ports().inference)
+    answer = post(front, b"hello")
+    assert (answer.status_code, code_of(answer.content)) == (503, "overloaded")
+    assert answer.headers["Retry-After"] == "2"
+    assert get(front, "/ready").status_code == 503
+    assert code_of(get(front, "/ready").content) == "overloaded"
+    assert get(front, "/live").json() == {"status": "live"}
+
+
+def test_an_answer_that_does_not_come_in_time(start_gateway: Start) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        front = start_gateway(silent.getsockname()[1], Limits(probe_seconds=1))
+        assert get(front, "/ready").status_code == 503
+
+
+# --- How much, and how often -------------------------------------------------------------------
+
+
+def test_too_many_requests(start_gateway: Start, stub: Stub) -> None:
+    limits = Limits(requests_per_second=1, burst=3)
+    front = start_gateway(stub.service.ports.inference, limits)
+    answers = [post(front, b"hello") for _ in range(10)]
+    assert [answer.status_code for answer in answers[:4]] == [200] * 4
+    assert answers[-1].status_code == 429
+    assert code_of(answers[-1].content) == "too_many_requests"
+    assert answers[-1].headers["Retry-After"] == "1"
+    assert get(front, "/live").status_code == 200  # probes are not counted
+    assert get(front, "/ready").status_code == 200
+
+
+def test_too_many_at_once(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.service.ports.inference, Limits(connections=2))
+    with ThreadPoolExecutor(6) as clients:
+        answers = list(clients.map(lambda _: post(front, b"sleep 0.5"), range(6)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses[:2] == [200, 200]
+    assert statuses[-1] == 429
+    assert post(front, b"hello").status_code == 200
+
+
+def test_a_full_queue_says_when_to_come_back(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.service.ports.inference, GENEROUS)
+    # One batch of 8 runs, 32 wait, the rest is too much.
+    with ThreadPoolExecutor(60) as clients:
+        answers = list(clients.map(lambda _: post(front, b"sleep 0.1"), range(60)))
+    turned_away = [answer for answer in answers if answer.status_code != 200]
+    assert 1 <= len(turned_away) <= 30
+    for answer in turned_away:
+        assert (answer.status_code, code_of(answer.content)) == (503, "overloaded")
+        assert answer.headers["Retry-After"] == "2"
+
+
+@pytest.mark.parametrize("part", ["handshake", "head", "body"])
+def test_slow_clients_are_cut_off(start_gateway: Start, stub: Stub, part: str) -> None:
+    front = start_gateway(stub.service.ports.inference, Limits(client_seconds=1))
+    if part == "handshake":
+        with socket.create_connection((HOST, front.port), TIMEOUT) as plain:
+            assert plain.recv(1) == b""
+        return
+    whole = head(front, "POST", "/predictions/segmenter", "Content-Length: 100") + b"hello"
+    with connected(front) as connection:
+        connection.sendall(whole[:40] if part == "head" else whole)
+        started = time.monotonic()
+        try:
+            received = connection.recv(4096)
+        except ConnectionResetError:
+            received = b""
+        assert received == b"" or b" 408 " in received
+        assert time.monotonic() - started < 20
+    assert post(front, b"hello").status_code == 200
+
+
+# --- What is saved -----------------------------------------------------------------------------
+
+
+def test_a_request_that_kills_every_worker_is_given_up(front: Gateway, stub: Stub) -> None:
+    answer = post(front, b"die of-this")
+    assert (answer.status_code, code_of(answer.content)) == (500, "internal_error")
+    assert (stub.folder / "of-this").read_text() == "xxx"
+    assert post(front, b"hello").status_code == 200
+
+
+def test_the_handlers_own_500_and_503_are_not_asked_again(front: Gateway, stub: Stub) -> None:
+    failed = post(front, b"status 500")
+    assert (failed.status_code, code_of(failed.content)) == (500, "internal_error")
+    assert len(failed.json()["error"]["request_id"]) == 36  # that in the service's log
+    refused = post(front, b"status 503")
+    assert (refused.status_code, code_of(refused.content)) == (503, "overloaded")
+    assert refused.headers["Retry-After"] == "2"
+    assert (stub.folder / "statuses").read_text().split()[-2:] == ["500", "503"]
+
+
+def test_no_request_fails_while_workers_are_killed(front: Gateway, stub: Stub) -> None:
+    """KILLS=20 in the environment makes them twenty, and -s shows the tally."""
+    kills = int(os.environ.get("KILLS", "3"))
+    tally = kill_under_load(stub.service, endpoint_of(front), kills, 6, question)
+    print(f"\n{tally}")
+    assert tally.load.failed == {}
+    assert tally.load.outcomes["refused"] == 0
+
+
+def test_ready_while_the_model_is(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.service.ports.inference, Limits(probe_seconds=1))
+    assert get(front, "/ready").json() == {"status": "ready"}
+    blocked = stub.folder / "blocked"
+    blocked.touch()
+    try:
+        os.kill(worker_of(stub.service), signal.SIGKILL)
+        wait_for_ready(front, 503)
+        assert get(front, "/live").status_code == 200
+        # It waits in TorchServe for the worker.
+        with ThreadPoolExecutor(1) as client:
+            waiting = client.submit(post, front, b"hello")
+            assert get(front, "/ready").status_code == 503
+            blocked.unlink()
+            assert waiting.result().status_code == 200
+    finally:
+        blocked.unlink(missing_ok=True)
+    wait_for_ready(front, 200)
+
+
+def wait_for_ready(front: Gateway, status: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while get(front, "/ready").status_code != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_many_who_ask_for_readiness_cost_one_prediction_a_second(
+    start_gateway: Start, stub: Stub
+) -> None:
+    front = start_gateway(stub.service.ports.inference)
+    before = stub.service.log("access_log").count("POST /predictions/segmenter")
+    started = time.monotonic()
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: get(front, "/ready"), range(40)))
+    seconds = time.monotonic() - started
+    assert [answer.status_code for answer in answers] == [200] * 40
+    predictions = stub.service.log("access_log").count("POST /predictions/segmenter") - before
+    assert 1 <= predictions <= seconds + 2
+
+
+def test_every_header_that_the_service_reads_is_in_the_template() -> None:
+    text = TEMPLATE.read_text("utf-8").lower()
+    for name in (*HEADERS.values(), HEADER_LENGTH, "Accept", "Content-Type"):
+        assert f"proxy_set_header {name.lower()} " in text
+
+
+def test_a_drain_loses_nothing(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.service.ports.inference)
+    temporary = (front.folder / "tmp").resolve()
+    with loaded(endpoint_of(front), 6, question) as load, ThreadPoolExecutor(1) as client:
+        load.wait_for(20)
+        slow = client.submit(post, front, b"sleep 1")
+        load.wait_for(6)
+        assert stop(front.folder)
+        assert slow.result().status_code == 200
+    assert load.failed == {}
+    assert load.outcomes["refused"] == 6
+    assert not temporary.exists()

@@ -1,0 +1,203 @@
+"""A gateway's start and end: with the service, alone, and where it cannot be started."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import random
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import gateway
+from scripts.gateway import HTTPS_OFFSET, Certificate, Gateway, GatewayError, own_certificate
+from scripts.ports import HOST, free_ports, why_not
+from scripts.service import ServiceError, folder_for, gateway_folder, start_behind_gateway, stop
+from scripts.terminal import ROOT
+from tests.debian import program
+from tests.deploy.conftest import endpoint_of
+from tests.deploy.load import Endpoint, loaded
+from tests.deploy.stub import stub_archive
+from tests.deploy.test_gateway import question
+from tests.scripts.running import is_free, processes_of
+
+NOBODY = 65534
+
+TIMEOUT = 120  # seconds: a bound against hanging
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Free with its neighbours and the gateway's; what is started there is stopped at the end."""
+    candidates = random.sample(range(20_000, 32_000, 10), k=100)
+    port = next(p for p in candidates if is_free(p) and not why_not(p + HTTPS_OFFSET))
+    yield port
+    stop(folder_for(port))
+    shutil.rmtree(folder_for(port), ignore_errors=True)
+
+
+def service(command: str, archive: Path, port: int, *options: str) -> str:
+    words = [command, "--archive", str(archive), "--port", str(port), *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.service", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_with_the_service_as_printed_and_drained_with_it(
+    nginx: Path, tmp_path: Path, port: int
+) -> None:
+    program("curl", "curl")
+    archive = stub_archive(tmp_path)
+    printed = service("start", archive, port, "--gateway")
+    front = Gateway(
+        gateway_folder(folder_for(port)),
+        port + HTTPS_OFFSET,
+        gateway_folder(folder_for(port)) / "certificate.pem",
+    )
+    assert front.token in printed
+
+    curl = next(line for line in printed.splitlines() if line.startswith("curl "))
+    photo, answer = tmp_path / "photo.jpg", tmp_path / "answer"
+    photo.write_bytes(b"\xff\xd8 a photo")
+    curl = curl.replace("photo.jpg", shlex.quote(str(photo)))
+    curl = curl.replace("mask.png", shlex.quote(str(answer)))
+    subprocess.run(f"{curl} --silent --fail", shell=True, cwd=ROOT, timeout=TIMEOUT, check=True)
+    assert hashlib.sha256(photo.read_bytes()).hexdigest() in answer.read_text()
+
+    with loaded(endpoint_of(front), 6, question) as load:
+        load.wait_for(30)
+        assert "stopped" in service("stop", archive, port)
+    assert load.failed == {}
+    assert load.outcomes["refused"] == 6
+    assert processes_of(folder_for(port)) == []
+    assert is_free(port)
+    assert not why_not(front.port)
+
+
+def test_none_stays_where_the_service_does_not_start(nginx: Path, tmp_path: Path) -> None:
+    port = free_ports().inference
+    with pytest.raises(ServiceError, match="does not exist"):
+        start_behind_gateway(tmp_path / "none.mar", tmp_path / "service", free_ports(), port)
+    assert processes_of(tmp_path) == []
+    assert not why_not(port)
+
+
+def test_the_token_and_the_certificate_stay(start_gateway: Start) -> None:
+    front = start_gateway(free_ports().inference)
+    token, certificate = front.token, front.certificate.read_bytes()
+    assert gateway.stop(front.folder)
+    again = gateway.start(front.folder, 1, b"", front.port, address=HOST)
+    assert (again.token, again.certificate.read_bytes()) == (token, certificate)
+
+    gateway.stop(front.folder)
+    (front.folder / "token").unlink()
+    renewed = gateway.start(front.folder, 1, b"", front.port, address=HOST)
+    assert renewed.token != token
+    old = Endpoint(renewed.predictions, token, renewed.certificate)
+    assert old.post(b"hello").status_code == 401
+
+
+def test_a_certificate_is_made_anew_before_it_ends(tmp_path: Path) -> None:
+    own = own_certificate(tmp_path)
+    first = own.chain.read_bytes()
+    assert own_certificate(tmp_path).chain.read_bytes() == first
+    make_certificate(own, days=29)
+    short = own.chain.read_bytes()
+    assert own_certificate(tmp_path).chain.read_bytes() not in (first, short)
+
+
+def test_a_certificate_of_ones_own(start_gateway: Start, tmp_path: Path) -> None:
+    own = Certificate(tmp_path / "my certificate.pem", tmp_path / "my $key.pem")
+    make_certificate(own, days=90)
+    front = start_gateway(free_ports().inference, certificate=own)
+    answer = Endpoint(front.predictions, front.token, own.chain).post(b"hello")
+    assert answer.status_code == 503  # no TorchServe, but TLS
+
+
+def make_certificate(certificate: Certificate, days: int) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", str(days), "-newkey", "rsa:2048"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(certificate.key), "-out", str(certificate.chain)),
+        ],
+        stderr=subprocess.DEVNULL,
+        timeout=TIMEOUT,
+        check=True,
+    )
+
+
+def test_reasons_not_to_start(start_gateway: Start, tmp_path: Path) -> None:
+    front = start_gateway(free_ports().inference)
+    folder, port = tmp_path / "other", free_ports().inference
+    with pytest.raises(GatewayError, match=r"runs in .* already: `make stop` ends it"):
+        gateway.start(front.folder, 1, b"", port, address=HOST)
+    with socket.create_server((HOST, port)):
+        message = rf"port {port}, for HTTPS, is in use; .*--https-port"
+        with pytest.raises(GatewayError, match=message):
+            gateway.start(folder, 1, b"", port, address=HOST)
+    damaged = Certificate(folder / "token", folder / "token")
+    with pytest.raises(GatewayError, match=r"nginx does not start: .*tls\.crt"):
+        gateway.start(folder, 1, b"", port, address=HOST, certificate=damaged)
+    missing = Certificate(tmp_path / "absent.pem", tmp_path / "absent.key")
+    with pytest.raises(GatewayError, match=r"there is no .*absent\.pem, for TLS"):
+        gateway.start(folder, 1, b"", port, address=HOST, certificate=missing)
+    (folder / "token").write_text("secret")
+    with pytest.raises(GatewayError, match="does not hold 64 hexadecimal digits"):
+        gateway.start(folder, 1, b"", port, address=HOST)
+    assert processes_of(folder) == []
+    assert not (folder / "tmp").is_symlink()
+
+
+def test_no_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "SYSTEM_PROGRAMS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GatewayError, match="nginx, which is missing: apt-get install nginx"):
+        gateway.start(tmp_path, 1, b"", free_ports().inference)
+
+
+def test_what_is_not_there_is_not_stopped(tmp_path: Path) -> None:
+    assert not gateway.stop(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_ordinary_user_can_run_it(nginx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = gateway.launch
+
+    def launch_as_nobody(program: str, folder: Path) -> None:
+        for path in (folder, *folder.iterdir(), (folder / "tmp").resolve()):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        as_nobody = functools.partial(subprocess.run, user=NOBODY, group=NOBODY, extra_groups=[])
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "run", as_nobody)
+            launch(program, folder)
+
+    monkeypatch.setattr(gateway, "launch", launch_as_nobody)
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # tmp_path is root's alone
+    try:
+        front = gateway.start(folder, 1, b"", free_ports().inference, address=HOST)
+        master = gateway.master_of(folder)
+        assert master is not None
+        assert {process.uids().real for process in (master, *master.children())} == {NOBODY}
+        body = b"x" * 3_000_000  # more than nginx keeps in memory
+        assert endpoint_of(front).post(body).status_code == 503
+    finally:
+        gateway.stop(folder)
+        shutil.rmtree(folder)
