@@ -11,6 +11,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from imaging.budget import PixelBudget
@@ -313,6 +315,16 @@ def test_damaged_bytes_give_an_image_or_an_image_error(name: str) -> None:
             continue
         assert refusal.message.isascii()
         assert str(refusal.__cause__ or "no cause") not in refusal.message
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.sampled_from([*FILES]), st.data())
+def test_any_piece_of_a_file_may_be_anything(name: str, data: st.DataObject) -> None:
+    file = bytearray(FILES[name])
+    start = data.draw(st.integers(2, len(file)))
+    file[start : start + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=40))
+    with suppress(ImageError):
+        assert decode_image(file, Limits(max_pixels=1_000_000)).mode == "RGB"
 
 
 def test_threads_do_not_disturb_each_other() -> None:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from imaging.errors import UnreadableImage, UnsupportedImage
+from imaging.errors import ImageError, UnreadableImage, UnsupportedImage
 from imaging.formats import (
     MAX_TIFF_VALUES,
+    READ_FORMATS,
     canvas_of,
     check_structure,
     ends_early,
@@ -132,3 +136,40 @@ def test_end_of_file(name: str) -> None:
     assert not ends_early(file, name)
     assert not ends_early(file + b"\0\0", name)  # padded
     assert ends_early(file[:-2], name)
+
+
+HEADS = {
+    "JPEG": b"\xff\xd8\xff",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "WebP": b"RIFF\0\0\0\0WEBPVP8X",
+    "BMP": b"BM" + bytes(12) + b"\x28\0\0\0",
+    "TIFF": b"II*\0",
+    "GIF": b"GIF89a",
+}
+
+
+@given(st.sampled_from([*HEADS]), st.binary(max_size=200))
+def test_any_bytes_behind_a_signature_can_be_judged(name: str, rest: bytes) -> None:
+    file = HEADS[name] + rest
+    assert format_of(file) == name
+    with suppress(ImageError):
+        check_structure(file, name)
+    assert frames_in(file, name) >= 1
+    assert isinstance(ends_early(file, name), bool)
+    canvas = canvas_of(file, name)
+    assert canvas is None or min(canvas) >= 0
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_have_a_format_or_are_unsupported(data: bytes) -> None:
+    with suppress(UnsupportedImage):
+        assert format_of(data) in READ_FORMATS
+
+
+@given(st.integers(1, 16_384), st.integers(1, 16_384))
+def test_canvas_is_the_one_in_the_header(width: int, height: int) -> None:
+    sides = [(side - 1).to_bytes(3, "little") for side in (width, height)]
+    extended = b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"".join(sides)
+    bits = (width - 1) | (height - 1) << 14
+    lossless = b"RIFF\0\0\0\0WEBPVP8L" + bytes(4) + b"\x2f" + struct.pack("<I", bits)
+    assert canvas_of(extended, "WebP") == canvas_of(lossless, "WebP") == (width, height)

@@ -5,6 +5,9 @@ import io
 import numpy as np
 import PIL
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image, ImageOps
 
 from imaging.decode import decode_image
@@ -48,6 +51,29 @@ def test_orientation_is_undone(orientation: int, file_format: str) -> None:
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
     file = encode(stored, file_format, exif=exif(orientation), lossless=True)
     np.testing.assert_array_equal(np.asarray(decode_image(file)), PIXELS)
+
+
+@given(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9).map(lambda s: (*s, 3))),
+    st.sampled_from([*STORED]),
+)
+def test_pillow_s_own_way_gives_the_same(pixels: np.ndarray, orientation: int) -> None:
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(np.asarray(upright_rgb(image)), expected)
+
+
+MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"]
+MODES += ["HSV", "I", "F", "I;16"]
+
+
+@given(st.sampled_from(MODES), st.integers(1, 9), st.integers(1, 9), st.binary(min_size=324))
+def test_every_mode_becomes_rgb(mode: str, width: int, height: int, data: bytes) -> None:
+    image = Image.new(mode, (width, height))
+    image.frombytes(data[: len(image.tobytes())])
+    rgb = upright_rgb(image)
+    assert (rgb.mode, rgb.size, rgb.info) == ("RGB", (width, height), {})
 
 
 @pytest.mark.parametrize("orientation", STORED)
