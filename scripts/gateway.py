@@ -63,7 +63,7 @@ class Limits:
     burst: int = 100  # requests above that rate before the first is turned away
     connections: int = 16  # requests at once: half of TorchServe's queue
     client_seconds: int = 15  # between two pieces of a request or answer
-    probe_seconds: int = 5  # for the tiny prediction behind /ready
+    probe_seconds: int = 15  # for the tiny prediction behind /ready, in the queue with all others
 
 
 @dataclass(frozen=True)

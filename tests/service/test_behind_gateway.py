@@ -1,0 +1,147 @@
+"""The model behind the gateway, as people and programs on a network meet it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from scripts import gateway
+from scripts.gateway import Gateway
+from scripts.ports import HOST, free_ports
+from scripts.service import tiny_image
+from serving.info import ModelInfo
+from tests.debian import program
+from tests.deploy.kills import kill_under_load
+from tests.deploy.load import Endpoint, Question
+from tests.photos import agreement, encoded, photo
+from tests.service.conftest import RunningModel
+
+PHOTO = encoded(photo(75, 113), "JPEG")
+B64 = base64.b64encode(PHOTO).decode()
+TIMEOUT = 60  # seconds: a bound against hanging
+
+# Of masks that come out of batches of other sizes.
+SAME = 0.9
+
+
+@pytest.fixture(scope="module")
+def front(model: RunningModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    program("nginx", "nginx")
+    folder = tmp_path_factory.mktemp("gateway")
+    torchserve, port = model.service.ports.inference, free_ports().inference
+    try:
+        yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST)
+    finally:
+        gateway.stop(folder)
+
+
+@pytest.fixture
+def http(front: Gateway) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(front.certificate)
+        session.headers["Authorization"] = f"Bearer {front.token}"
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [
+        ("/predictions/segmenter", {"data": PHOTO}),
+        ("/predictions/segmenter/1.0/mask", {"data": PHOTO}),
+        ("/predictions/segmenter", {"data": iter([PHOTO[:1000], PHOTO[1000:]])}),
+        ("/predictions/segmenter", {"files": {"image": ("photo.jpg", PHOTO, "image/jpeg")}}),
+        ("/predictions/segmenter", {"json": {"image": B64}}),
+        ("/invocations", {"data": PHOTO, "headers": {"Content-Type": "image/jpeg"}}),
+        ("/models/segmenter/invoke?output=mask", {"data": PHOTO}),
+    ],
+)
+def test_the_mask_is_the_one_in_process(
+    model: RunningModel,
+    front: Gateway,
+    http: requests.Session,
+    path: str,
+    arguments: dict[str, object],
+) -> None:
+    answer = http.post(front.url + path, timeout=TIMEOUT, **arguments)  # type: ignore[arg-type]
+    assert np.array_equal(mask_of(answer), model.mask_in_process(PHOTO))
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "WebP", "PNG", "TIFF"])
+def test_a_photo_that_curl_declares_a_form(
+    model: RunningModel, front: Gateway, http: requests.Session, image_format: str
+) -> None:
+    data = encoded(photo(75, 113), image_format)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = http.post(front.predictions, data=data, headers=form, timeout=TIMEOUT)
+    assert np.array_equal(mask_of(answer), model.mask_in_process(data))
+
+
+def test_the_page_opens_with_the_token_as_password(front: Gateway) -> None:
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.verify = str(front.certificate)
+        browser.headers["Accept"] = "text/html,application/xhtml+xml,*/*;q=0.8"
+        asked = browser.get(front.predictions, timeout=TIMEOUT)
+        assert asked.status_code == 401
+        assert asked.headers["WWW-Authenticate"].startswith("Basic ")
+        browser.auth = ("me", front.token)
+        page = browser.get(front.predictions, timeout=TIMEOUT)
+        assert page.status_code == 200
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "<!DOCTYPE html>" in page.text
+
+
+def test_ready_and_live_without_the_token(front: Gateway) -> None:
+    for probe in ("ready", "live"):
+        answer = requests.get(
+            f"{front.url}/{probe}", verify=str(front.certificate), timeout=TIMEOUT
+        )
+        assert answer.json() == {"status": probe}
+
+
+def test_errors_are_the_services_own(front: Gateway, http: requests.Session) -> None:
+    answer = http.post(front.predictions, data=b"no photo", timeout=TIMEOUT)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_format"
+
+
+def test_the_header_by_which_the_gateway_knows_the_handler() -> None:
+    assert "Model-Digest" in ModelInfo("name", "1.0", "sha256:0").headers()
+
+
+@pytest.mark.skipif("KILLS" not in os.environ, reason="minutes; KILLS=20 -s runs it")
+def test_no_photo_is_lost_while_workers_are_killed(model: RunningModel, front: Gateway) -> None:
+    kills = int(os.environ["KILLS"])
+    photos = [encoded(photo(480 + 8 * client, 640, seed=client), "PNG") for client in range(6)]
+    assert max(map(len, photos)) < 1 << 20
+    masks = [model.mask_in_process(body) for body in photos]
+
+    def question(client: int, number: int) -> Question:
+        return (
+            photos[client],
+            lambda answer: agreement(mask_of(answer), masks[client]) > SAME,
+        )
+
+    with_gateway = Endpoint(front.predictions, front.token, front.certificate)
+    saved = kill_under_load(model.service, with_gateway, kills, len(photos), question)
+    print(f"\nbehind the gateway: {saved}")
+    bare = kill_under_load(model.service, Endpoint(model.url), kills, len(photos), question)
+    print(f"without it:         {bare}")
+    assert saved.load.failed == {}
+    assert saved.load.outcomes["refused"] == 0
+    # Those that were in flight, of each client one at most; and no answer was another's.
+    assert sum(bare.load.failed.values()) <= kills * len(photos)
+    assert not bare.load.outcomes["another's answer"]
+
+
+def mask_of(answer: requests.Response) -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
