@@ -125,14 +125,8 @@ def start(
             f"port {port}, for HTTPS, {problem}; choose another one with --https-port, "
             f"for instance {free_neighbour(port)}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # the key, the token
-    token = token_of(folder)
-    write_secret(folder / "credentials", credentials(token))
-    write_secret(folder / "authorization", f"Authorization: Bearer {token}\n")
-    certificate = certificate or own_certificate(folder)
-    link_certificate(folder, certificate)
-    values = {
+    certificate = prepare(folder, certificate)
+    settings = {
         **{name.upper(): str(value) for name, value in vars(limits or Limits()).items()},
         "LISTEN": f"{address}:{port}",
         "TORCHSERVE": f"{HOST}:{torchserve}",
@@ -142,9 +136,9 @@ def start(
     }
     try:
         with interrupts_deferred():
-            values["TEMP"] = str(make_temp(folder))
-            template = TEMPLATE.read_text("utf-8")
-            (folder / "nginx.conf").write_text(filled_in(template, values), "utf-8")
+            settings["TEMP"] = str(make_temp(folder))
+            text = filled_in(TEMPLATE.read_text("utf-8"), settings)
+            (folder / "nginx.conf").write_text(text, "utf-8")
             launch(program, folder)
     except BaseException:
         stop(folder)
@@ -182,7 +176,7 @@ def how_to_call(gateway: Gateway) -> str:
 
 
 def wait_for_end(master: psutil.Process) -> None:
-    """Return when all of nginx has ended; after DRAIN_SECONDS it ends what has not."""
+    """Return when all of nginx has ended, or should have: it gives itself DRAIN_SECONDS."""
     deadline = time.monotonic() + DRAIN_SECONDS + START_SECONDS
     said = time.monotonic()
     while members(master.pid) and time.monotonic() < deadline:
@@ -190,6 +184,18 @@ def wait_for_end(master: psutil.Process) -> None:
             said = time.monotonic()
             say("waiting for requests that run")
         time.sleep(POLL_SECONDS)
+
+
+def prepare(folder: Path, certificate: Certificate | None) -> Certificate:
+    """Make the gateway's folder, with the token and what nginx compares it with, and for TLS."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    token = token_of(folder)
+    write_secret(folder / "credentials", credentials(token))
+    write_secret(folder / "authorization", f"Authorization: Bearer {token}\n")
+    certificate = certificate or own_certificate(folder)
+    link_certificate(folder, certificate)
+    return certificate
 
 
 def find_nginx() -> str:

@@ -208,6 +208,11 @@ def test_all_else_is_closed(front: Gateway, stub: Stub, target: str) -> None:
     assert stub.service.log("access_log") == before
 
 
+def test_a_version_that_is_not_served(front: Gateway) -> None:
+    answer, content = ask(front, head(front, "POST", "/predictions/segmenter/9.9"))
+    assert (answer.status, code_of(content)) == (404, "not_found")
+
+
 def test_torchserve_gets_the_path_as_it_was_checked(front: Gateway, stub: Stub) -> None:
     ask(front, head(front, "POST", "/models/../%70redictions//segmenter", "Content-Length: 0"))
     assert "/models/.." not in stub.service.log("access_log")
