@@ -110,9 +110,7 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
     Raises ServiceError, and leaves no process behind, where that does not come about; nor is one
     left behind by Ctrl-C.
     """
-    if not zipfile.is_zipfile(archive):
-        state = "is damaged" if archive.exists() else "does not exist"
-        raise ServiceError(f"the archive {shown(archive)} {state}; `make archive` builds it")
+    check_whole(archive)
     if running_group(folder) is not None:
         raise ServiceError(
             f"a service runs on port {ports.inference} already: `make stop PORT={ports.inference}` "
@@ -152,6 +150,22 @@ def start_behind_gateway(
         gateway.stop(front.folder)
         raise
     return front
+
+
+def check_whole(archive: Path) -> None:
+    """ServiceError where there is no archive, or one of which a byte is not as it was written.
+
+    TorchServe would say no more than that it could not read it.
+    """
+    if not archive.exists():
+        raise ServiceError(f"the archive {shown(archive)} does not exist; `make archive` builds it")
+    try:
+        with zipfile.ZipFile(archive) as file:
+            damaged = file.testzip() is not None
+    except (zipfile.BadZipFile, OSError):
+        damaged = True
+    if damaged:
+        raise ServiceError(f"the archive {shown(archive)} is damaged; remove it and build it again")
 
 
 def stop(folder: Path) -> bool:

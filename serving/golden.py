@@ -72,8 +72,8 @@ def check_golden(net: nn.Module, preset: Preset, device: torch.device, folder: P
     if not off <= LARGEST_DEVIATION:  # NaN is not
         raise ArchiveError(
             "the model answers otherwise than when it was built: the golden image's logits are "
-            f"off by {off:.1%}, of which {LARGEST_DEVIATION:.0%} may be rounding. Build the archive "
-            "again; if that does not help, look at the PyTorch and the device that it runs on"
+            f"off by {off:.1%}, of which rounding is {LARGEST_DEVIATION:.0%} at most. Build the "
+            "archive again; if that does not help, look at its PyTorch and its device"
         )
     return off
 

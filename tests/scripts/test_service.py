@@ -117,13 +117,17 @@ def test_a_torchserve_that_ends_is_reported(
 
 
 @pytest.mark.parametrize(
-    ("content", "state"), [(None, "does not exist"), (b"PK\x03\x04 and then nothing", "is damaged")]
+    ("content", "state"),
+    [
+        (None, "does not exist; `make archive` builds it"),
+        (b"PK\x03\x04 and then nothing", "is damaged; remove it and build it again"),
+    ],
 )
 def test_an_archive_that_is_none(tmp_path: Path, content: bytes | None, state: str) -> None:
     archive = tmp_path / "segmenter.mar"
     if content is not None:
         archive.write_bytes(content)
-    with pytest.raises(ServiceError, match=f"{state}; `make archive` builds it"):
+    with pytest.raises(ServiceError, match=state):
         start(archive, tmp_path / "service", free_ports())
 
 
