@@ -57,6 +57,10 @@ lint: .venv/dev ## check style, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
+.PHONY: soak
+soak: .venv/dev $(ARCHIVE) ## saturate a service started for it: make soak MINUTES=30 PHOTOS=folder
+	@$(PY) -m scripts.soak --minutes "$${MINUTES:-30}" $${PHOTOS:+--photos "$$PHOTOS"}
+
 .PHONY: bench
 bench: .venv/dev ## time the service against the plain ways of doing the same
 	@$(PY) -m scripts.benchmark $${IMAGE:+--photo "$$IMAGE"}
