@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
-from urllib3.exceptions import NewConnectionError
 
 TIMEOUT = 180.0  # seconds: a bound against hanging
 
@@ -44,8 +44,8 @@ class Endpoint:
 class Load:
     """What has come of the clients' requests so far.
 
-    `outcomes` counts "ok", "another's answer", "refused" (no connection was made, so that nothing
-    was sent), and failures, by status or exception.
+    `outcomes` counts "ok", "another's answer", "refused" (before anything of it was sent), and
+    failures, by status or exception.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -118,13 +118,21 @@ def ask_on(
 def outcome_of(
     http: requests.Session, url: str, body: bytes, is_right: Callable[[requests.Response], bool]
 ) -> str:
+    sent = Sent(body)
     try:
-        answer = http.post(url, data=body, timeout=TIMEOUT)
-    except requests.ConnectionError as error:
-        reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-        return "refused" if isinstance(reason, NewConnectionError) else repr(reason)
+        answer = http.post(url, data=sent, timeout=TIMEOUT)
     except requests.RequestException as error:
-        return repr(error)
+        return repr(error) if sent.begun else "refused"
     if answer.status_code != requests.codes.ok:
         return str(answer.status_code)
     return "ok" if is_right(answer) else "another's answer"
+
+
+class Sent(io.BytesIO):
+    """A body that knows whether it has been asked for: until then no connection is made."""
+
+    begun = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.begun = True
+        return super().read(size)
