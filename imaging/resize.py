@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from imaging.pixels import rgb_array
 
 # Long side over short side. Photos stay below; a strip of 20000x1 would become 520 x 10 400 000.
 MAX_ASPECT: Final = 4
@@ -38,5 +39,5 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Tensor:
     """
     # (1, 3, H, W) with the strides of (1, H, W, 3): for these ATen has a vectorised uint8 kernel,
     # ten times faster than for contiguous planes (12 megapixels: 8 ms against 78, 1 core).
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)
+    pixels = torch.from_numpy(rgb_array(image)).permute(2, 0, 1).unsqueeze(0)
     return interpolate(pixels, size=size, mode="bilinear", antialias=True).squeeze(0)
