@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,9 +211,15 @@ def wait_until(condition: Callable[[], object], seconds: float = TIMEOUT) -> Non
         time.sleep(0.02)
 
 
+def described(model: RunningModel) -> dict[str, Any]:
+    """TorchServe's view of the model: its settings, its worker."""
+    answer = session().get(f"{model.management_url}/models/segmenter", timeout=TIMEOUT)
+    (model_and_worker,) = answer.json()
+    return dict(model_and_worker)
+
+
 def worker_pid(model: RunningModel) -> int:
-    (described,) = session().get(f"{model.management_url}/models/segmenter", timeout=TIMEOUT).json()
-    return int(described["workers"][0]["pid"])
+    return int(described(model)["workers"][0]["pid"])
 
 
 def restarts(model: RunningModel) -> int:
@@ -239,6 +246,13 @@ def fault_under_load(
 
 def statuses(failed: Sequence[Reply]) -> str:
     return ", ".join(str(status) for status in sorted({reply.status for reply in failed}))
+
+
+def test_settings_that_bound_a_fault_are_taken(frail: RunningModel) -> None:
+    """TorchServe ignores what it does not know, or takes for another type, and says nothing."""
+    settings = described(frail)
+    assert settings["responseTimeout"] == RESPONSE_TIMEOUT
+    assert settings["maxRetryTimeoutInSec"] == 86_400
 
 
 def test_a_worker_killed_under_load(
