@@ -6,6 +6,7 @@ import numpy as np
 
 from imaging.brush import brush_rle
 from imaging.coco import coco_dataset
+from imaging.polygons import class_polygons, coco_polygons, geojson_feature
 from imaging.rle import column_runs
 from serving.json_arrays import json_bytes
 from serving.result import Result
@@ -19,6 +20,21 @@ def coco(result: Result) -> bytes:
     objects = result.objects()
     masks = [entry["rle"] for entry in objects]
     return json_bytes(coco_dataset(result.size, _categories(result), objects, masks))
+
+
+def coco_with_polygons(result: Result) -> bytes:
+    """COCO annotations, the pixels as polygons."""
+    polygons = class_polygons(result.mask)
+    objects = result.objects()
+    outlines = [coco_polygons(polygons[entry["id"]]) for entry in objects]
+    return json_bytes(coco_dataset(result.size, _categories(result), objects, outlines))
+
+
+def geojson(result: Result) -> bytes:
+    """A FeatureCollection: a feature for each class."""
+    polygons = class_polygons(result.mask)
+    features = [geojson_feature(entry, polygons[entry["id"]]) for entry in result.objects()]
+    return json_bytes({"type": "FeatureCollection", "features": features})
 
 
 def label_studio(result: Result) -> bytes:

@@ -116,6 +116,18 @@ OUTPUTS: Final[dict[str, Output]] = {
         labelling.coco,
         confidence=True,
     ),
+    "coco-polygons": Output(
+        JSON,
+        "COCO annotations: one per class, outlines as polygons; holes are cut open",
+        labelling.coco_with_polygons,
+        confidence=True,
+    ),
+    "geojson": Output(
+        "application/geo+json",
+        "GeoJSON FeatureCollection in pixels: one MultiPolygon per class, with holes",
+        labelling.geojson,
+        confidence=True,
+    ),
     "labelstudio": Output(
         JSON,
         "a Label Studio prediction: brush RLE per class, from_name tag, to_name image",

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+import shapely
 from label_studio_converter.brush import decode_rle
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -38,6 +39,20 @@ def read_coco(body: bytes, preset: Preset, size: Size) -> np.ndarray:
         if isinstance(rle, list):
             rle = coco_mask.merge(coco_mask.frPyObjects(rle, *size))
         mask[coco_mask.decode(rle).astype(bool)] = annotation["category_id"]
+    return mask
+
+
+def read_geojson(body: bytes, preset: Preset, size: Size) -> np.ndarray:
+    """By shapely: a pixel is of the polygons in which its centre lies."""
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    mask = np.full(size, void_id(preset.labels))
+    collection = json.loads(body)
+    assert collection["type"] == "FeatureCollection"
+    for feature in collection["features"]:
+        polygons = shapely.geometry.shape(feature["geometry"])
+        assert polygons.is_valid, shapely.is_valid_reason(polygons)
+        assert feature["properties"]["label"] == preset.labels[feature["id"]]
+        mask[shapely.contains_xy(polygons, columns, rows)] = feature["id"]
     return mask
 
 
@@ -106,6 +121,8 @@ READERS: dict[str, Callable[[bytes, Preset, Size], np.ndarray]] = {
     "open-inference": read_open_inference,
     "huggingface": read_huggingface,
     "coco": read_coco,
+    "coco-polygons": read_coco,
+    "geojson": read_geojson,
     "labelstudio": read_label_studio,
     "cvat": read_cvat,
     "legacy": read_legacy,

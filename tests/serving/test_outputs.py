@@ -87,6 +87,8 @@ def test_media_types_are_the_contracts() -> None:
         "open-inference": "application/json",
         "huggingface": "application/json",
         "coco": "application/json",
+        "coco-polygons": "application/json",
+        "geojson": "application/geo+json",
         "labelstudio": "application/json",
         "cvat": "application/json",
         "legacy": "application/json",
