@@ -19,5 +19,5 @@ def rgb_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, STRIP_ROWS):
         bottom = min(top + STRIP_ROWS, height)
-        pixels[top:bottom] = image.crop((0, top, width, bottom))
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
     return pixels
