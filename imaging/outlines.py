@@ -132,8 +132,9 @@ def _num_outlines(grid: _Grid, edges: _Edges) -> Ints:
     right, behind = edges.first, edges.first - steps[edges.direction]
     to_left = steps[edges.direction - 1]
     left, left_behind = right + to_left, behind + to_left
-    around = [labels[pixels] for pixels in (right, left, left_behind, behind)]
-    return np.sum([one != other for one, other in zip(around, [*around[1:], around[0]])], axis=0)
+    around = np.stack([labels[pixels] for pixels in (right, left, left_behind, behind)])
+    sides: Ints = np.sum(around != np.roll(around, 1, axis=0), axis=0)
+    return sides
 
 
 def _following(grid: _Grid, edges: _Edges) -> Ints:

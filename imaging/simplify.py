@@ -19,8 +19,8 @@ TOLERANCE: Final = 0.5
 
 # Area that may change hands, as a share of a region's; one that would lose or win more keeps all of
 # its points. On masks of a trained network every class, drawn in pixels again, then has an
-# intersection over union of at least 0.995 with what it was (without this, 0.97).
-MAX_CHANGE: Final = 0.03
+# intersection over union of at least 0.997 with what it was; without this, 0.97.
+MAX_CHANGE: Final = 0.01
 
 
 class Rings(NamedTuple):
@@ -31,7 +31,7 @@ class Rings(NamedTuple):
     starts: Ints  # (R + 1,)
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """All points that rings may be drawn through, in half pixels; each ring ends as it begins."""
 
     x: Ints  # (P,)
@@ -48,8 +48,8 @@ class _Line(NamedTuple):
 
 def simplify(outlines: Outlines, tolerance: float = TOLERANCE) -> Rings:
     """The rings of `outlines`, in their order, with fewer points."""
-    line = _through_middles(outlines)
-    kept = _douglas_peucker(line, 2 * tolerance)
+    line = through_middles(outlines)
+    kept = douglas_peucker(line, 2 * tolerance)
 
     num_rings = len(outlines.labels)
     change = np.add.reduceat(_areas_beside(line, kept), line.starts[:-1]) / 4
@@ -65,7 +65,7 @@ def simplify(outlines: Outlines, tolerance: float = TOLERANCE) -> Rings:
     return Rings(line.x[kept] / 2, line.y[kept] / 2, np.append(0, np.cumsum(num_kept)))
 
 
-def _through_middles(outlines: Outlines) -> _Line:
+def through_middles(outlines: Outlines) -> Line:
     """The middles of the pixels' edges along the rings, as far as the line bends there.
 
     Vertices stay where outlines meet, at the corners of the image, and where a ring begins (or a
@@ -99,7 +99,7 @@ def _through_middles(outlines: Outlines) -> _Line:
     closed = np.insert(np.flatnonzero(bends), starts[1:], np.flatnonzero(bends)[starts[:-1]])
     starts = starts + np.arange(len(starts))
     fixed = is_vertex[closed]
-    return _Line(all_x[closed], all_y[closed], fixed, starts)
+    return Line(all_x[closed], all_y[closed], fixed, starts)
 
 
 def _following(starts: Ints) -> Ints:
@@ -114,7 +114,7 @@ def _starts(counts: Ints | Bools, starts: Ints) -> Ints:
     return np.append(0, np.cumsum(counts, dtype=np.int64))[starts]
 
 
-def _douglas_peucker(line: _Line, tolerance: float) -> Bools:
+def douglas_peucker(line: Line, tolerance: float) -> Bools:
     """(P,) which points to keep, of all stretches between fixed ones at once, level by level.
 
     Everything up to the comparison with the tolerance is in whole numbers, and of points that are
@@ -164,7 +164,7 @@ def _distances(x: Ints, y: Ints, first: Ints, last: Ints, point: Ints) -> Ints:
     return np.where((along < 0) | (length == 0), before, inside)
 
 
-def _areas_beside(line: _Line, kept: Bools) -> Floats:
+def _areas_beside(line: Line, kept: Bools) -> Floats:
     """(P,) at most the area between the step from each point and the line drawn instead."""
     x, y = line.x, line.y
     position = np.arange(len(x))

@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 from imaging.mask import class_mask
 from imaging.outlines import Outlines, outlines, ring_areas
 from imaging.polygons import Polygon, class_polygons, coco_polygons
-from imaging.simplify import TOLERANCE, simplify
+from imaging.simplify import TOLERANCE, Line, douglas_peucker, simplify, through_middles
 
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -107,7 +107,7 @@ def blobs() -> np.ndarray:
     """Five classes with smooth borders, as a network's enlarged logits have them."""
 
     logits = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(3))
-    return class_mask(logits, (360, 480))[0].numpy()
+    return class_mask(logits, (720, 960))[0].numpy()
 
 
 def test_simplified_polygons_are_close(blobs: np.ndarray) -> None:
@@ -120,6 +120,35 @@ def test_simplified_polygons_are_close(blobs: np.ndarray) -> None:
         border, exact_border = (multi_polygon(p).boundary for p in (polygons, exact[label]))
         # A corner is 0.7 pixels from the farther middles of its pixels, and they may be left out.
         assert shapely.hausdorff_distance(border, exact_border) <= 0.5**0.5 + TOLERANCE
+
+
+def plain_douglas_peucker(line: Line, first: int, last: int, tolerance: float) -> set[int]:
+    """The points to keep between two that are kept; of equally far ones the lowest number."""
+    between = range(first + 1, last)
+    if not between:
+        return set()
+    begin, end = (complex(line.x[k], line.y[k]) for k in (first, last))
+    chord = shapely.LineString([(begin.real, begin.imag), (end.real, end.imag)])
+    far = {k: shapely.Point(line.x[k], line.y[k]).distance(chord) for k in between}
+    largest = max(far.values())
+    if largest <= tolerance and begin != end:
+        return set()
+    equals = [k for k in between if far[k] > largest - 1e-9]
+    chosen = min(equals, key=lambda k: int(line.number[k]))
+    return {chosen}.union(
+        plain_douglas_peucker(line, first, chosen, tolerance),
+        plain_douglas_peucker(line, chosen, last, tolerance),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@given(MASKS, st.sampled_from([0.6, 1.1, 2.3]))
+def test_douglas_and_peucker_level_by_level(mask: np.ndarray, tolerance: float) -> None:
+    line = through_middles(outlines(mask))
+    expected = set(np.flatnonzero(line.fixed).tolist())
+    for first, last in zip(sorted(expected), sorted(expected)[1:], strict=False):
+        expected |= plain_douglas_peucker(line, first, last, tolerance)
+    assert set(np.flatnonzero(douglas_peucker(line, tolerance)).tolist()) == expected
 
 
 def test_simplified_neighbours_share_their_lines(blobs: np.ndarray) -> None:
