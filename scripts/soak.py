@@ -109,14 +109,14 @@ def soak(
     began = time.monotonic()
 
     def client(first: int) -> None:
-        http = session()
-        for question in itertools.islice(itertools.cycle(asked), first, None, clients):
-            if over.is_set():
-                return
-            sent = time.monotonic()
-            fault = fault_in(http, service.predictions, question)
-            done = time.monotonic()
-            replies.append(Reply(question.kind, done - began, done - sent, fault))
+        with session() as http:
+            for question in itertools.islice(itertools.cycle(asked), first, None, clients):
+                if over.is_set():
+                    return
+                sent = time.monotonic()
+                fault = fault_in(http, service.predictions, question)
+                done = time.monotonic()
+                replies.append(Reply(question.kind, done - began, done - sent, fault))
 
     with ThreadPoolExecutor(clients) as pool, watched(service.group, SAMPLE_SECONDS) as samples:
         running = [pool.submit(client, first) for first in range(clients)]

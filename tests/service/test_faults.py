@@ -442,10 +442,6 @@ def flipped_byte(content: Path) -> None:
     (content / "weights.pth").write_bytes(data)
 
 
-def no_preset(content: Path) -> None:
-    (content / "preset.yaml").unlink()
-
-
 def other_weights(content: Path) -> None:
     """As whole as the first ones, digest and all, but of a network with a convolution lost."""
     path = content / "weights.pth"
@@ -462,7 +458,6 @@ def other_weights(content: Path) -> None:
     ("fault", "reason"),
     [
         (flipped_byte, "weights.pth is damaged: its SHA-256 is "),
-        (no_preset, "preset.yaml is missing from the archive"),
         (other_weights, "the model answers otherwise than when it was built"),
     ],
 )
