@@ -5,12 +5,14 @@ It answers with what it received. The body is a command where it is one of those
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
 
 from scripts.service import MODEL_NAME
 from scripts.terminal import ROOT
+from tests.deploy.load import Question
 
 HANDLER = """
 import hashlib, json, os, time
@@ -69,3 +71,10 @@ def stub_archive(folder: Path) -> Path:
         archive.write(ROOT / "model-config.yaml", "model-config.yaml")
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
     return path
+
+
+def question(client: int, number: int) -> Question:
+    """A body that no other request has, and how the stub's answer to it is known."""
+    body = f"{client} {number} ".encode() * 20_000
+    digest = hashlib.sha256(body).hexdigest()
+    return body, lambda answer: answer.json()["sha256"] == digest

@@ -25,8 +25,7 @@ from scripts.terminal import ROOT
 from tests.debian import program
 from tests.deploy.conftest import endpoint_of
 from tests.deploy.load import Endpoint, loaded
-from tests.deploy.stub import stub_archive
-from tests.deploy.test_gateway import question
+from tests.deploy.stub import question, stub_archive
 from tests.scripts.running import is_free, processes_of
 
 NOBODY = 65534
