@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -16,10 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
+import yaml
 
 from scripts.gateway import TEMPLATE, Gateway, Limits, credentials, max_request_size, stop
 from scripts.ports import HOST, free_ports
 from scripts.service import session
+from scripts.terminal import ROOT
 from serving.open_inference import HEADER_LENGTH
 from serving.options import HEADERS
 from tests.deploy.conftest import GENEROUS, Stub, endpoint_of
@@ -477,6 +480,13 @@ def test_every_header_that_the_service_reads_is_in_the_template() -> None:
     text = TEMPLATE.read_text("utf-8").lower()
     for name in (*HEADERS.values(), HEADER_LENGTH, "Accept", "Content-Type"):
         assert f"proxy_set_header {name.lower()} " in text
+
+
+def test_torchserve_gives_a_worker_up_before_the_gateway_does() -> None:
+    waits = re.search(r"proxy_read_timeout (\d+)s;", TEMPLATE.read_text("utf-8"))
+    config = yaml.safe_load((ROOT / "model-config.yaml").read_text("utf-8"))
+    assert waits is not None
+    assert int(waits[1]) > config["responseTimeout"]
 
 
 def test_a_drain_loses_nothing(start_gateway: Start, stub: Stub) -> None:
