@@ -30,7 +30,7 @@ from serving.golden import check_golden
 from serving.info import ModelInfo
 from serving.legend import void_id
 from serving.loading import load_model
-from serving.memory import TRIM_SECONDS, trim_memory
+from serving.memory import TRIM_SECONDS, keep_little_memory, trim_memory
 from serving.outputs import check_size, encode, needs_confidence, needs_original
 from serving.page import page_answer
 from serving.pipeline import (
@@ -48,7 +48,8 @@ from serving.sending import sendable
 logger = logging.getLogger(__name__)
 
 # Pixels decoded, or drawn and encoded, at the same time: two of the largest images, eight of a
-# phone's 12 megapixels. The worst kind (float TIFF) takes 20 bytes for each, 2 GB in all.
+# phone's 12 megapixels. Eight progressive JPEGs of 50 megapixels so take 0.8 GB instead of 2.3; the
+# worst kind (float TIFF) takes 20 bytes for each pixel, 2 GB in all.
 PIXELS_AT_ONCE = 100_000_000
 
 
@@ -63,6 +64,7 @@ class SegmentationHandler:
         # TorchServe asks for every body. It would parse JSON before any limit is checked, and make
         # 1 GB of 48 MB of "[],[],[]".
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        keep_little_memory()
         folder = Path(context.system_properties["model_dir"])
         config = context.model_yaml_config or {}
         self.device = pick_device(context.system_properties.get("gpu_id"))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 
 import psutil
 import pytest
 
-from serving.memory import trim_memory
+from serving.memory import keep_little_memory, trim_memory
 
 HOLE_BYTES = 100_000  # below the 128 kB from which glibc takes memory from the system directly
 
@@ -23,6 +25,40 @@ def test_holes_are_given_back() -> None:
     assert len(keep) == 40
 
 
+# Pillow's blocks, allocated and freed until glibc by itself would keep them.
+LARGE_BLOCKS = """
+import ctypes, sys, psutil
+from serving.memory import keep_little_memory
+
+if sys.argv[1] == "set":
+    assert keep_little_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+size = (16 << 20) - 30_000
+libc.free(libc.malloc(20 << 20))
+blocks = [libc.malloc(size) for _ in range(16)]
+pin = libc.malloc(1000)
+for block in blocks:
+    ctypes.memset(block, 1, size)
+before = psutil.Process().memory_info().rss
+for block in blocks:
+    libc.free(block)
+print(before - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can")
+def test_large_blocks_go_back_at_once() -> None:
+    given_back = {
+        how: int(subprocess.check_output([sys.executable, "-c", LARGE_BLOCKS, how]))
+        for how in ("set", "as it is")
+    }
+    assert given_back["set"] > 250_000_000
+    assert given_back["as it is"] < given_back["set"] / 2
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not trim_memory()
+    assert not keep_little_memory()
