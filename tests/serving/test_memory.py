@@ -38,7 +38,7 @@ libc.free.argtypes = [ctypes.c_void_p]
 size = (16 << 20) - 30_000
 libc.free(libc.malloc(20 << 20))
 blocks = [libc.malloc(size) for _ in range(16)]
-pin = libc.malloc(1000)
+pin = libc.malloc(1 << 20)  # above them, so that they cannot be cut off at the end
 for block in blocks:
     ctypes.memset(block, 1, size)
 before = psutil.Process().memory_info().rss
