@@ -7,6 +7,8 @@ from imaging.formats import READ_FORMATS
 from model.preset import Preset
 from serving.document import SHAPES
 from serving.info import ModelInfo
+from serving.legend import void_id
+from serving.options import HEADERS, OPTIONS
 from serving.outputs import OUTPUTS
 from serving.page import PAGE, PAGE_MEDIA_TYPE
 
@@ -45,9 +47,23 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
             "images_per_request": 1,
             "json": list(SHAPES),
         },
+        "void": void_id(preset.labels),
+        "options": [
+            {
+                "name": name,
+                "header": HEADERS[name],
+                "content": content,
+            }
+            for name, content in OPTIONS.items()
+        ],
         "outputs": [
             *(
-                {"name": name, "media_type": form.media_type, "content": form.content}
+                {
+                    "name": name,
+                    "media_type": form.media_type,
+                    "content": form.content,
+                    **({"max_pixels": form.max_pixels} if form.max_pixels else {}),
+                }
                 for name, form in OUTPUTS.items()
             ),
             {"name": PAGE, "media_type": PAGE_MEDIA_TYPE, "content": "a viewer, on GET"},

@@ -11,7 +11,13 @@ from serving.errors import RequestError
 CLASSES: Final = "classes"
 THRESHOLD: Final = "threshold"
 
-HEADERS: Final = {CLASSES: "x-segmenter-classes", THRESHOLD: "x-segmenter-threshold"}
+HEADERS: Final = {CLASSES: "X-Segmenter-Classes", THRESHOLD: "X-Segmenter-Threshold"}
+
+# For the model card.
+OPTIONS: Final = {
+    CLASSES: "labels or ids; pixels of all other classes become void",
+    THRESHOLD: "0..1; pixels whose winning class is less probable become void",
+}
 
 QUOTED_CHARACTERS: Final = 60  # of a bad value, in the message that refuses it
 
@@ -31,7 +37,7 @@ def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str])
 
 def header_options(headers: Mapping[str, str]) -> dict[str, object]:
     """The options that headers, under lower-case names, hold."""
-    return {name: headers[header] for name, header in HEADERS.items() if header in headers}
+    return {name: headers.get(header.lower()) for name, header in HEADERS.items()}
 
 
 def quoted(value: object) -> str:
