@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import numpy as np
@@ -10,9 +12,9 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts.fuzz import Report, attack, send, table
+from scripts.fuzz import Report, attack, send, table, workers
 from scripts.hostile.requests import MAKERS, hostile_request
-from tests.photos import encoded, photo
+from tests.photos import encoded, photo, png_header
 from tests.service.conftest import RunningModel
 
 INPUTS = 200
@@ -58,3 +60,46 @@ def test_what_the_frontend_cannot_read_is_told_apart(model: RunningModel) -> Non
     outcomes = [send(model.service, hostile_request(seed)) for _, seed in zip(range(6), seeds)]
     assert all(outcome.fault is None for outcome in outcomes)
     assert any(outcome.excused for outcome in outcomes)
+
+
+def test_large_answers_at_once_do_not_end_the_worker(model: RunningModel) -> None:
+    """Without a limit TorchServe copies a batch's answers over and over, and kills the worker."""
+    before = [worker.pid for worker in workers(model.service)]
+    side, clients = 4000, 6
+    body = encoded(Image.new("L", (side, side)), "PNG")
+    deadline = time.monotonic() + 120
+
+    def until_answered(_: int) -> tuple[set[int], bytes]:
+        seen = set()
+        while time.monotonic() < deadline:
+            answer = requests.post(f"{model.url}/1.0/npy", data=body, timeout=60)
+            seen.add(answer.status_code)
+            if answer.status_code != 503:
+                return seen, answer.content
+            assert answer.headers["Retry-After"] == "2"
+            time.sleep(0.2)
+        raise TimeoutError
+
+    with ThreadPoolExecutor(clients) as pool:
+        answers = list(pool.map(until_answered, range(clients)))
+    assert {status for seen, _ in answers for status in seen} <= {200, 503}
+    for _, content in answers:
+        assert np.load(io.BytesIO(content)).shape == (side, side)
+    assert [worker.pid for worker in workers(model.service)] == before
+
+
+def test_the_small_png_of_60_000_by_60_000_pixels(model: RunningModel) -> None:
+    """413, in no time to speak of (the clock is the handler's own), and without memory for it."""
+    (worker,) = workers(model.service)
+    body = png_header(60_000, 60_000)
+    requests.post(model.url, data=body, timeout=60)
+    before = worker.memory_info().rss
+    milliseconds = []
+    for _ in range(10):
+        answer = requests.post(model.url, data=body, timeout=60)
+        assert answer.status_code == 413
+        assert answer.json()["error"]["code"] == "image_too_large"
+        timing = answer.headers["Server-Timing"]
+        milliseconds.append(float(timing.split("decode;dur=")[1].split(",")[0]))
+    assert min(milliseconds) < 50
+    assert worker.memory_info().rss < before + 20_000_000
