@@ -227,12 +227,21 @@ VALUES = (
     | st.binary(max_size=20).map(bytearray)
     | st.lists(st.integers(), max_size=2)
     | st.sampled_from([b"mask", {"image": BASE64}, {"instances": [BASE64]}, {"image": 1}, BASE64])
+    | st.fixed_dictionaries(
+        {"inputs": st.just(BASE64) | st.just([{"datatype": "BYTES", "data": [BASE64]}])},
+        optional={"parameters": st.none() | st.just({"threshold": 2}), "id": st.integers()},
+    )
 )
 ROWS = st.dictionaries(
-    st.sampled_from(["body", "image", "data", "output", "instances"]) | st.text(max_size=8), VALUES
+    st.sampled_from(["body", "image", "data", "output", "classes", "threshold"])
+    | st.text(max_size=8),
+    VALUES,
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["accept", "content-type", "content-length", "url_path", "host", "describe"]),
+    st.sampled_from(["accept", "content-type", "content-length", "url_path", "host", "describe"])
+    | st.sampled_from(
+        ["x-segmenter-classes", "x-segmenter-threshold", "inference-header-content-length"]
+    ),
     st.sampled_from(["", "0", "9", "mask", "page", "*/*", "text/html", "image/png"])
     | st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain", FORM])
     | st.text(max_size=20),
