@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fuzz import CLOSED, HUNG, Outcome, Report, bars, keep, send, table
+from scripts.fuzz import CLOSED, HUNG, Outcome, Report, bars, keep, send, table, without_weight
 from scripts.hostile.requests import Input
 from scripts.ports import HOST, free_ports
 from scripts.service import Service
@@ -109,6 +109,13 @@ def test_the_table_counts_kinds_and_statuses() -> None:
     assert lines[0].split() == ["200", "400"]
     assert lines[1].split() == ["image", "cut", "1", "2"]
     assert lines[2].split() == ["all", "1", "2"]
+
+
+def test_only_failing_inputs_are_remembered_whole() -> None:
+    light = without_weight(replace(OURS, status=200, body=b"mask"))
+    assert (light.input.seed, light.input.request, light.body, light.fault) == (7, b"", b"", None)
+    for failing in (replace(OURS, status=500), replace(OURS, body=b"?"), replace(OURS, seconds=11)):
+        assert without_weight(failing) == failing
 
 
 def test_failing_inputs_are_kept(tmp_path: Path) -> None:
