@@ -27,8 +27,7 @@ def brush_rle(
     runs: npt.NDArray[np.int64] = np.empty(2 * len(starts) + 1, np.int64)
     runs[0::2] = np.append(starts, size) - np.append(0, starts + lengths)  # outside
     runs[1::2] = lengths
-    values = np.arange(len(runs)) % 2 * 255
-    lengths, values = _split(CHANNELS * runs, values)
+    lengths, values = _split(CHANNELS * runs, np.arange(len(runs)) % 2 * 255)
 
     which = np.searchsorted(1 << LENGTH_BITS, lengths)  # the first of the widths that will do
     length_bits = LENGTH_BITS[which]
