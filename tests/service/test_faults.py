@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import requests
 import torch
+import yaml
 from PIL import Image
 
 from model.preset import dump_preset, load_preset
@@ -138,10 +139,9 @@ def frail(
         file.extractall(content)
     (content / "handler.py").rename(content / "answering.py")
     (content / "handler.py").write_text(HANDLER.format(faults=str(faults)))
-    config = (content / "model-config.yaml").read_text()
-    assert "responseTimeout: 120" in config
-    config = config.replace("responseTimeout: 120", f"responseTimeout: {RESPONSE_TIMEOUT}")
-    (content / "model-config.yaml").write_text(f"{config}\njobQueueSize: {QUEUE}\n")
+    config = yaml.safe_load((content / "model-config.yaml").read_text())
+    config.update(responseTimeout=RESPONSE_TIMEOUT, jobQueueSize=QUEUE)
+    (content / "model-config.yaml").write_text(yaml.safe_dump(config))
     loaded = load_model(content, torch.device("cpu"))
     folder = tmp_path_factory.mktemp("service")
     with running_service(packed(content, folder / "frail.mar"), folder / "run") as service:
@@ -222,11 +222,6 @@ def worker_pid(model: RunningModel) -> int:
     return int(described(model)["workers"][0]["pid"])
 
 
-def restarts(model: RunningModel) -> int:
-    """How often TorchServe has said that it will replace a worker."""
-    return model.service.log("ts_log").count("Retry worker:")
-
-
 def fault_under_load(
     model: RunningModel, pictures: Sequence[Picture], count: int, fault: Callable[[], None]
 ) -> tuple[list[Reply], float]:
@@ -277,19 +272,6 @@ def test_a_worker_killed_under_load(
             f"{BATCH + QUEUE // 2} clients here); who waits is answered by the next",
             f"{seconds:.1f} s",
         )
-    )
-
-
-def test_a_worker_killed_while_idle(
-    frail: RunningModel, pictures: list[Picture], table: list[Row]
-) -> None:
-    noticed = restarts(frail)
-    os.kill(worker_pid(frail), signal.SIGKILL)
-    wait_until(lambda: restarts(frail) > noticed)
-    reply = ask(session(), frail.url, pictures[0])
-    assert (reply.status, reply.right) == (200, True)
-    table.append(
-        Row("worker killed while idle", "a slow answer", f"{reply.done - reply.sent:.1f} s")
     )
 
 
@@ -436,12 +418,6 @@ def test_a_full_disk(
     )
 
 
-def flipped_byte(content: Path) -> None:
-    data = bytearray((content / "weights.pth").read_bytes())
-    data[len(data) // 2] ^= 1
-    (content / "weights.pth").write_bytes(data)
-
-
 def other_weights(content: Path) -> None:
     """As whole as the first ones, digest and all, but of a network with a convolution lost."""
     path = content / "weights.pth"
@@ -454,33 +430,23 @@ def other_weights(content: Path) -> None:
     dump_preset(replace(preset, weights=source), content / "preset.yaml")
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (flipped_byte, "weights.pth is damaged: its SHA-256 is "),
-        (other_weights, "the model answers otherwise than when it was built"),
-    ],
-)
-def test_a_broken_archive_does_not_go_into_service(
-    content: Path,
-    tmp_path: Path,
-    fault: Callable[[Path], None],
-    reason: str,
-    table: list[Row],
+def test_another_model_does_not_go_into_service(
+    content: Path, tmp_path: Path, table: list[Row]
 ) -> None:
-    fault(content)
+    other_weights(content)
     started = time.monotonic()
     with pytest.raises(ServiceError) as caught:
-        start(packed(content, tmp_path / "broken.mar"), tmp_path / "run", free_ports())
+        start(packed(content, tmp_path / "other.mar"), tmp_path / "run", free_ports())
     seconds = time.monotonic() - started
     said = str(caught.value)
-    assert said.startswith(f"the worker died: serving.loading.ArchiveError: {reason}")
+    reason = "the model answers otherwise than when it was built"
+    assert said.startswith(f"the worker died: serving.loading.ArchiveError: {reason}: the golden")
     assert "\n" not in said
     assert processes_of(tmp_path / "run") == []
     table.append(
         Row(
-            f"archive: {fault.__name__.replace('_', ' ')}",
-            f"it does not start: “{reason.strip()} …”",
+            "archive: weights with a convolution lost, their digest in order",
+            f"it does not start: “{reason} …”",
             f"refused after {seconds:.1f} s",
         )
     )
