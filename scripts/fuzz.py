@@ -34,6 +34,7 @@ from scripts.ports import HOST
 from scripts.processes import members
 from scripts.service import ARCHIVE, Service, running_service, tiny_image
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from serving.memory import TRIM_SECONDS
 
 FOLDER = ROOT / "build" / "fuzz"
 
@@ -51,6 +52,7 @@ MEMORY_GROWTH = 0.05
 PATIENCE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
 RECOVERY_SECONDS = 120.0
+REST_SECONDS = 2 * TRIM_SECONDS
 
 CLOSED, HUNG = "closed", "hung"
 
@@ -132,8 +134,13 @@ class Report:
         return max(answered or self.outcomes, key=lambda outcome: outcome.seconds)
 
 
-def attack(service: Service, seeds: Sequence[int], warm_up: int = WARM_UP) -> Report:
-    """Send the inputs of the seeds, CLIENTS at once, and watch the worker meanwhile."""
+def attack(
+    service: Service, seeds: Sequence[int], warm_up: int = WARM_UP, rest: float = REST_SECONDS
+) -> Report:
+    """Send the inputs of the seeds, CLIENTS at once, and watch the worker meanwhile.
+
+    Memory is compared after `warm_up` inputs and at the end, after `rest` seconds each.
+    """
     with watching(service) as watch, ThreadPoolExecutor(CLIENTS) as clients:
         try:
             outcomes: list[Outcome] = []
@@ -143,7 +150,7 @@ def attack(service: Service, seeds: Sequence[int], warm_up: int = WARM_UP) -> Re
                     lambda seed: without_weight(send(service, hostile_request(seed))), part
                 )
                 outcomes += tqdm(answers, total=len(part), unit="input", disable=None)
-                memory = resting_memory(service)
+                memory = resting_memory(service, rest)
                 before = before or memory
         except BaseException:
             clients.shutdown(wait=False, cancel_futures=True)
@@ -226,15 +233,24 @@ def workers(service: Service) -> list[psutil.Process]:
     return found
 
 
-def resting_memory(service: Service) -> int:
-    """Bytes of the worker when it has answered everything: after honest requests, one at a time."""
-    deadline = time.monotonic() + RECOVERY_SECONDS
+def resting_memory(service: Service, seconds: float) -> int:
+    """Bytes of the worker with nothing to do: the least of some seconds, for it trims now and then.
+
+    It trims after a batch, so that it is sent honest requests meanwhile.
+    """
     honest = Input(-1, "honest", http_request(tiny_image(), {}))
+    deadline = time.monotonic() + RECOVERY_SECONDS
     while send(service, honest).status != http.client.OK:
         if time.monotonic() > deadline:
             raise UserError(f"the service no longer answers; its logs are in {shown(service.logs)}")
         time.sleep(SAMPLE_SECONDS)
-    return sum(worker.memory_info().rss for worker in workers(service))
+    samples: list[int] = []
+    rested = time.monotonic() + seconds
+    while not samples or time.monotonic() < rested:
+        send(service, honest)
+        time.sleep(SAMPLE_SECONDS)
+        samples.append(sum(worker.memory_info().rss for worker in workers(service)))
+    return min(samples)
 
 
 def table(report: Report) -> str:

@@ -22,7 +22,7 @@ INPUTS = 200
 
 @pytest.fixture(scope="module")
 def report(model: RunningModel) -> Report:
-    return attack(model.service, range(INPUTS), warm_up=INPUTS // 2)
+    return attack(model.service, range(INPUTS), warm_up=0, rest=0)
 
 
 def test_the_worker_lives_and_every_answer_is_a_proper_one(report: Report) -> None:
