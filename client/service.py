@@ -18,6 +18,8 @@ from client.errors import NoAnswer, Unreachable, answered_error
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+VERSION = "1.0"  # of the model, as scripts/build_archive.py writes it
+
 # Too many requests; the gateway has no service; overloaded. A prediction changes nothing, so that
 # it may be sent again.
 TRY_AGAIN = (429, 502, 503)
@@ -33,8 +35,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Service:
     """A running service, and connections to it that are used again; threads may share it.
 
-    `url` is its address, as http://HOST:8080/predictions/segmenter; `token` what its gateway asks
-    for; `verify` False for any certificate, or the file of one to trust; `timeout` the seconds
+    `url` is its address, as http://HOST:8080/predictions/segmenter, with /VERSION at the end for
+    another version than 1.0; `token` what its gateway asks for; `verify` False for any certificate, or the file of one to trust; `timeout` the seconds
     that one try may take; `retries` how often to try again; `connections` how many threads ask.
     """
 
@@ -48,7 +50,7 @@ class Service:
         retries: int = 6,
         connections: int = 8,
     ) -> None:
-        self.url = url
+        self.url = with_version(url)
         self.timeout = timeout
         self.verify = verify if isinstance(verify, bool) else str(verify)
         self.http = requests.Session()
@@ -67,8 +69,7 @@ class Service:
         """
         try:
             answer = self.http.post(
-                self.url,
-                params={"output": output},
+                f"{self.url}/{output}",
                 data=image,
                 timeout=self.timeout,
                 verify=self.verify,  # here, as the environment goes before the session's
@@ -126,6 +127,13 @@ class Patience(Retry):
         if isinstance(error, ReadTimeoutError):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+def with_version(url: str) -> str:
+    """The address to which an output's name is added: TorchServe takes what follows a version."""
+    url = url.rstrip("/")
+    _, separator, name = url.partition("/predictions/")
+    return f"{url}/{VERSION}" if separator and "/" not in name else url
 
 
 class BearerToken(requests.auth.AuthBase):
