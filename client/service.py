@@ -36,8 +36,9 @@ class Service:
     """A running service, and connections to it that are used again; threads may share it.
 
     `url` is its address, as http://HOST:8080/predictions/segmenter, with /VERSION at the end for
-    another version than 1.0; `token` what its gateway asks for; `verify` False for any certificate, or the file of one to trust; `timeout` the seconds
-    that one try may take; `retries` how often to try again; `connections` how many threads ask.
+    another version than 1.0; `token` what its gateway asks for; `verify` False for any
+    certificate, or the file of one to trust; `timeout` the seconds that one try may take; `retries`
+    how often to try again; `connections` how many threads ask.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Service:
         url: str,
         *,
         token: str | None = None,
-        verify: bool | Path = True,
+        verify: bool | str | Path = True,
         timeout: float = 150.0,  # the gateway gives up a try after 130 s, and says so
         retries: int = 6,
         connections: int = 8,

@@ -1,0 +1,117 @@
+"""The client against a real TorchServe, and its own readers against references."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from pycocotools import mask as coco
+
+from client import AnswerError, Refused, Service, ServiceFailed, Unreachable, segment
+from client.errors import answered_error
+from client.rle import paint
+from client.service import with_version
+from scripts.ports import free_ports
+from tests.photos import encoded, photo
+from tests.service.conftest import RunningModel
+
+PHOTO = encoded(photo(75, 113), "PNG")
+
+
+@pytest.mark.parametrize("kind", ["path", "str", "bytes", "PIL", "array"])
+def test_every_kind_of_image(model: RunningModel, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(PHOTO)
+    picture = Image.open(io.BytesIO(PHOTO))
+    images = {
+        "path": path,
+        "str": str(path),
+        "bytes": PHOTO,
+        "PIL": picture,
+        "array": np.asarray(picture),
+    }
+    found = segment(images[kind], url=model.url)
+    assert (found.mask.dtype, found.mask.shape) == (np.uint8, (75, 113))
+    np.testing.assert_array_equal(found.mask, served_mask(model.url, PHOTO))
+
+
+def test_the_classes_are_those_of_the_mask(model: RunningModel) -> None:
+    found = segment(PHOTO, url=model.url)
+    assert len(found.classes) > 1
+    assert [entry.pixels for entry in found.classes] == sorted(
+        np.bincount(found.mask.ravel())[[entry.id for entry in found.classes]], reverse=True
+    )
+    assert sum(entry.pixels for entry in found.classes) == found.mask.size
+    for entry in found.classes:
+        assert entry.label == model.preset.labels[entry.id]
+        assert entry.colour == model.preset.palette[entry.id]
+        assert entry.fraction == pytest.approx(entry.pixels / found.mask.size)
+    assert found.model["digest"] == model.digest
+
+
+def test_overlay_and_confidence(model: RunningModel) -> None:
+    found = segment(PHOTO, url=model.url)
+    assert (found.overlay().mode, found.overlay().size) == ("RGB", (113, 75))
+    confidence = found.confidence()
+    assert (confidence.dtype, confidence.shape) == (np.uint8, (75, 113))
+    entry = found.classes[0]
+    mean = confidence[found.mask == entry.id].mean() / 255
+    assert mean == pytest.approx(entry.confidence, abs=0.02)
+
+
+def test_a_refusal_carries_the_services_code_and_figures(
+    model: RunningModel,
+) -> None:
+    with pytest.raises(Refused) as caught:
+        segment(b"a text", url=model.url)
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_format")
+    assert caught.value.message in str(caught.value)
+
+
+def test_nobody_there() -> None:
+    url = f"http://127.0.0.1:{free_ports().inference}/predictions/segmenter"
+    with pytest.raises(Unreachable, match="refused"):
+        segment(PHOTO, service=Service(url, retries=1))
+
+
+def test_what_is_no_image_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="float64"):
+        segment(np.zeros((4, 4)), url="http://127.0.0.1:1/")
+    with pytest.raises(FileNotFoundError):
+        segment("nowhere.jpg", url="http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_run_lengths_are_read_as_coco_reads_them(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 200, 2)
+    inside = random.random((height, width)) < random.choice([0.0, 0.001, 0.3, 1.0])
+    counts = coco.encode(np.asfortranarray(inside, np.uint8))["counts"].decode()
+    mask = np.zeros((width, height), np.uint8).T
+    paint(mask, counts, 3)
+    np.testing.assert_array_equal(mask, 3 * inside)
+
+
+def test_errors_of_others_on_the_way() -> None:
+    torchserve = answered_error(503, b'{"code": 503, "type": "Busy", "message": "queue is full"}')
+    assert isinstance(torchserve, ServiceFailed)
+    assert (torchserve.code, torchserve.message) == ("Busy", "queue is full")
+    proxy = answered_error(413, b"<html>")
+    assert isinstance(proxy, Refused)
+    assert proxy.code == "http_413"
+    assert isinstance(answered_error(302, b""), AnswerError)
+
+
+def test_the_version_in_the_address() -> None:
+    assert with_version("http://h/predictions/m/") == "http://h/predictions/m/1.0"
+    assert with_version("http://h/predictions/m/2.0") == "http://h/predictions/m/2.0"
+
+
+def served_mask(url: str, body: bytes) -> np.ndarray:
+    with requests.Session() as http:
+        http.trust_env = False
+        return np.array(Image.open(io.BytesIO(http.post(url, data=body, timeout=60).content)))

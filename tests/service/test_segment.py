@@ -1,0 +1,75 @@
+"""scripts/segment.py against a real TorchServe."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts import segment
+from scripts.terminal import ROOT
+from tests.photos import encoded, photo
+from tests.service.conftest import RunningModel
+
+TIMEOUT = 60  # seconds: a bound against hanging
+
+
+def test_all_outputs_of_a_folder(
+    model: RunningModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = tmp_path
+    monkeypatch.chdir(here)
+    body = encoded(photo(75, 113), "PNG")
+    for name in ("in/a.png", "in/deep/a.png", "in/deep/a b \u00e9.png"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(body)
+    (here / "in/deep/broken.jpg").write_bytes(b"a text")
+
+    names = ",".join(segment.SUFFIXES)
+    arguments = ["in", "--recursive", "--as", names, "--output", "out", "--url", model.url]
+    assert segment.main(arguments) == 1
+
+    assert sum(path.is_file() for path in (here / "out").rglob("*")) == 3 * len(segment.SUFFIXES)
+    made = here / "out/in/deep"
+    mask = np.array(opened(made / "a.png.mask.png"))
+    np.testing.assert_array_equal(mask, np.load(made / "a.png.npy"))
+    # In batches of other sizes a pixel between two classes may tip, and each output is a request.
+    counts = {entry["id"]: entry["pixels"] for entry in read_json(made / "a.png.json")["classes"]}
+    assert sum(counts.values()) == mask.size
+    for name in ("a.png.overlay.jpg", "a.png.confidence.png"):
+        assert opened(made / name).size == (113, 75)
+    printed = capsys.readouterr()
+    assert "failed: in/deep/broken.jpg: unsupported_format:" in printed.err
+    assert "3 segmented, 1 failed" in printed.err
+    assert "      3  " + model.preset.labels[max(counts, key=lambda k: counts[k])] in printed.out
+
+    (here / "in/deep/broken.jpg").unlink()
+    (made / "a.png.overlay.jpg").unlink()
+    assert segment.main(arguments) == 0
+    assert "1 segmented, 2 already done" in capsys.readouterr().err
+
+
+def test_stdin_to_stdout(model: RunningModel) -> None:
+    body = encoded(photo(75, 113), "JPEG")
+    command = [sys.executable, "-m", "scripts.segment", "-", "--url", model.url]
+    done = subprocess.run(command, input=body, capture_output=True, cwd=ROOT, timeout=TIMEOUT)
+    assert done.returncode == 0
+    assert Image.open(io.BytesIO(done.stdout)).size == (113, 75)
+
+
+def opened(path: Path) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def read_json(path: Path) -> dict[str, list[dict[str, int]]]:
+    document: dict[str, list[dict[str, int]]] = json.loads(path.read_text())
+    return document
