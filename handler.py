@@ -8,11 +8,13 @@ A request that fails at any step gets its own answer; the others of its batch go
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,13 @@ from serving.asked import Request
 from serving.call import Call
 from serving.card import model_card
 from serving.device import exit_if_lost, largest_group, pick_device, share_cores
+from serving.drift import Drift
 from serving.golden import check_golden
 from serving.info import ModelInfo
 from serving.legend import void_id
 from serving.loading import load_model
 from serving.memory import TRIM_SECONDS, keep_little_memory, trim_memory
+from serving.metrics import SHARES_SECONDS, Batch, batch_samples, share_samples, starting, write
 from serving.outputs import check_size, encode, needs_confidence, needs_original
 from serving.page import page_answer
 from serving.pipeline import (
@@ -64,6 +68,7 @@ class SegmentationHandler:
         # TorchServe asks for every body. It would parse JSON before any limit is checked, and make
         # 1 GB of 48 MB of "[],[],[]".
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        write(starting(), context.metrics)
         keep_little_memory()
         folder = Path(context.system_properties["model_dir"])
         config = context.model_yaml_config or {}
@@ -71,6 +76,8 @@ class SegmentationHandler:
         threads = share_cores(workers=config.get("minWorkers", 1))
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
         self.trimmed = time.monotonic()
+        self.drift = Drift()
+        self.shares_written = -math.inf
         self.limits = Limits()
         self.budget = PixelBudget(PIXELS_AT_ONCE)
         self.model = load_model(folder, self.device, config.get("precision", "auto"))
@@ -88,21 +95,30 @@ class SegmentationHandler:
             Call(row, headers_of(context, index), context.get_request_id(index))
             for index, row in enumerate(rows)
         ]
+        batch = Batch(len(calls), calls[0].request_id)
         # At every step a value may be an Answer instead: then that call is settled, and passed on.
-        requests = [call.attempt("decode", self.read, call) for call in calls]
-        photos = list(self.threads.map(self.decode, calls, requests))
-        logits = self.forward(calls, photos)
-        masks = [
-            call.attempt("mask", self.segment, *inputs)
-            for call, *inputs in zip(calls, requests, photos, logits)
-        ]
-        answers = list(self.threads.map(self.encode, calls, requests, masks))
+        with batch.stage("decode"):
+            requests = [call.attempt("decode", self.read, call) for call in calls]
+            photos = list(self.threads.map(self.decode, calls, requests))
+        with batch.stage("forward"):
+            logits = self.forward(calls, photos, batch)
+        with batch.stage("mask"):
+            masks = [
+                call.attempt("mask", self.segment, *inputs)
+                for call, *inputs in zip(calls, requests, photos, logits)
+            ]
+        with batch.stage("encode"):
+            answers = sendable(list(self.threads.map(self.encode, calls, requests, masks)))
+        for request, answer in zip(requests, answers):
+            if isinstance(request, Request) or answer.status != HTTPStatus.OK:  # else no image
+                batch.answered(getattr(request, "output", None), answer.status)
+        self.report(batch, logits, context.metrics)
         if time.monotonic() > self.trimmed + TRIM_SECONDS:
             self.trimmed = time.monotonic()
             self.threads.submit(trim_memory)  # while the answers are on their way
         return [
             send(self.sign(answer, call), context, index)
-            for index, (call, answer) in enumerate(zip(calls, sendable(answers)))
+            for index, (call, answer) in enumerate(zip(calls, answers))
         ]
 
     def read(self, call: Call) -> Request | Answer:
@@ -124,17 +140,18 @@ class SegmentationHandler:
         return photo
 
     def forward(
-        self, calls: Sequence[Call], photos: Sequence[Photo | Answer]
+        self, calls: Sequence[Call], photos: Sequence[Photo | Answer], tally: Batch
     ) -> list[Tensor | Answer]:
         """Each photo's logits (1, num_classes, h, w), from one forward for all of a shape."""
         pixels = {
             index: item.pixels for index, item in enumerate(photos) if isinstance(item, Photo)
         }
         results: list[Any] = list(photos)
+        tally.shapes = len({tensor.shape for tensor in pixels.values()})
         for group in group_by_shape(pixels, largest_group(self.device)):
             started = time.perf_counter()
             batch = torch.stack([pixels[index] for index in group]).to(self.device)
-            outcomes = forward(self.model.net, batch, self.preset)
+            outcomes = forward(self.model.net, batch, self.preset, tally.retried)
             exit_if_lost(self.device)
             seconds = time.perf_counter() - started
             for index, outcome in zip(group, outcomes):
@@ -153,6 +170,19 @@ class SegmentationHandler:
     def answer(self, request: Request, segmentation: Segmentation) -> Answer:
         with self.budget.spend(segmentation.mask.size):
             return encode(request, segmentation, self.preset, self.info)
+
+    def report(self, batch: Batch, logits: Sequence[Tensor | Answer], metrics: Any) -> None:
+        """Hand the batch's figures to TorchServe; what fails there costs no answer."""
+        try:
+            write(batch_samples(batch), metrics)
+            # One photo of a batch says enough of what photos there are.
+            for seen in [item for item in logits if isinstance(item, Tensor)][:1]:
+                self.drift.add(seen)
+            if time.monotonic() > self.shares_written + SHARES_SECONDS and self.drift.photos:
+                self.shares_written = time.monotonic()
+                write(share_samples(self.drift.take(), self.preset.labels), metrics)
+        except Exception:
+            logger.exception("figures are lost of the batch with request %s", batch.request_id)
 
     def sign(self, answer: Answer, call: Call) -> Answer:
         """Say on the answer which model gave it, and where the time went."""

@@ -250,6 +250,7 @@ def prepare(folder: Path, ports: Ports) -> None:
     shutil.rmtree(folder / "logs.last", ignore_errors=True)
     if (folder / "logs").exists():
         (folder / "logs").rename(folder / "logs.last")
+    shutil.copy(ROOT / "metrics.yaml", folder)  # where config.properties looks for it
     shared = (ROOT / "config.properties").read_text("ascii")
     (folder / "config.properties").write_text(
         f"{shared}\n"

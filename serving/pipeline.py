@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +72,12 @@ def group_by_shape(pixels: Mapping[int, Tensor], largest: int) -> list[list[int]
     ]
 
 
-def forward(net: nn.Module, pixels: Tensor, preset: Preset) -> list[Tensor | Exception]:
+def forward(
+    net: nn.Module,
+    pixels: Tensor,
+    preset: Preset,
+    on_halving: Callable[[], None] = lambda: None,
+) -> list[Tensor | Exception]:
     """Logits (1, num_classes, h, w) of each image in `pixels`, uint8 (B, 3, h, w) on any device.
 
     Never raises: an image without logits has the reason in their place. Where the device runs out
@@ -88,8 +93,12 @@ def forward(net: nn.Module, pixels: Tensor, preset: Preset) -> list[Tensor | Exc
         return [error] * len(pixels)
     # Out of the except block: until here the error holds the failed attempt's tensors.
     torch.cuda.empty_cache()
+    on_halving()
     half = len(pixels) // 2
-    return forward(net, pixels[:half], preset) + forward(net, pixels[half:], preset)
+    return [
+        *forward(net, pixels[:half], preset, on_halving),
+        *forward(net, pixels[half:], preset, on_halving),
+    ]
 
 
 def normalize(pixels: Tensor, preset: Preset) -> Tensor:
