@@ -1,0 +1,165 @@
+"""Every command in the documentation: run, or where that would cost too much, read by its program.
+
+curl is run against a live service; make says with -n what it would do; of our own programs the
+options must be among those that --help lists.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.contract.examples import IMAGE
+from scripts.terminal import ROOT
+from serving.document import SHAPES
+from tests.service.conftest import RunningModel
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "deploy").glob("*/README.md")),
+]
+BLOCK = re.compile(r"^```(?:sh|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECONDS = 60
+
+# What the examples' street model calls its classes, in the tests' own model.
+CLASSES = {"car": "water", "pedestrian": "wall", "road": "roof"}
+
+PROGRAM = re.compile(r"\.venv/bin/python -m (scripts\.\w+)(.*)")
+HARMLESS = re.compile(r"(export|cp|grep|find) ")
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Page and command, continued lines joined and comments left out; each command once."""
+    seen = set()
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text("utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = re.sub(r"\s+#.*", "", line).strip()
+                if command and command not in seen:
+                    seen.add(command)
+                    yield page.relative_to(ROOT).as_posix(), command
+
+
+def of_kind(*beginnings: str) -> list[str]:
+    return [command for _, command in commands() if command.startswith(beginnings)]
+
+
+def test_every_command_is_of_a_kind_that_is_tried_below() -> None:
+    kinds = ("make ", "curl ", ".venv/bin/torchserve ", "KILLS=")
+    unknown = [
+        (page, command)
+        for page, command in commands()
+        if not command.startswith(kinds)
+        and not PROGRAM.search(command)
+        and not HARMLESS.match(command)
+    ]
+    assert len(list(commands())) > 20
+    assert unknown == []
+
+
+@pytest.mark.parametrize("command", [command for _, command in commands()])
+def test_the_shell_reads_it(command: str) -> None:
+    subprocess.run(["sh", "-n", "-c", command], check=True, timeout=SECONDS)
+
+
+@pytest.mark.parametrize("command", of_kind("make "))
+def test_make_knows_it(command: str) -> None:
+    _, *words = shlex.split(command)
+    result = subprocess.run(
+        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    for word in words:  # a variable that nothing reads is a slip
+        name, equals, _ = word.partition("=")
+        assert not equals or re.search(rf"\b{name}\b", (ROOT / "Makefile").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("command", of_kind("curl "))
+def test_curl_gets_an_answer(model: RunningModel, tmp_path: Path, command: str) -> None:
+    text = base64.b64encode(IMAGE).decode("ascii")
+    for name, content in {
+        "photo.jpg": IMAGE,
+        "v1.json": SHAPES[1].replace("<base64>", text).encode("ascii"),
+        "v2.json": SHAPES[2].replace("<base64>", text).encode("ascii"),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    for port, url in (
+        (8080, model.service.url),
+        (8081, model.service.management),
+        (8082, model.service.metrics.removesuffix("/metrics")),
+    ):
+        command = command.replace(f"http://127.0.0.1:{port}", url)
+    for street, own in CLASSES.items():
+        command = re.sub(rf"\b{street}\b", own, command)
+    result = subprocess.run(
+        ["sh", "-c", command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert result.returncode == 0, result.stderr
+    for written in re.findall(r" -o (\S+)", command):
+        assert (tmp_path / written).stat().st_size > 0
+    if " -o " not in command:
+        assert result.stdout
+
+
+def test_our_programs_have_the_options(help_of: dict[str, str]) -> None:
+    for _, command in commands():
+        match = PROGRAM.search(command)
+        if match:
+            program, arguments = match.groups()
+            for option in re.findall(r"(?<!\S)--[a-z-]+", arguments):
+                assert option in help_of[program], f"{command}: no {option}"
+
+
+def test_torchserve_has_the_options() -> None:
+    page = help_text([ROOT / ".venv" / "bin" / "torchserve"])
+    for command in of_kind(".venv/bin/torchserve "):
+        for option in re.findall(r" (--[a-z-]+)", command):
+            assert option in page
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    for command in of_kind("KILLS="):
+        path, name = re.findall(r"(tests/\S+\.py) -k (\S+)", command)[0]
+        assert name in (ROOT / path).read_text("utf-8")
+
+
+def test_what_is_only_set_up_can_be_set_up(tmp_path: Path) -> None:
+    """Variables, copies and searches, in a copy of what they read."""
+    (tmp_path / "model").symlink_to(ROOT / "model")
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "photos").mkdir()
+    for _, command in commands():
+        if HARMLESS.match(command) and not PROGRAM.search(command.split("|")[-1] + "|"):
+            subprocess.run(
+                ["sh", "-c", command],
+                cwd=tmp_path,
+                check=True,
+                capture_output=True,
+                timeout=SECONDS,
+            )
+
+
+@pytest.fixture(scope="module")
+def help_of() -> dict[str, str]:
+    """All at once: each takes seconds to import PyTorch."""
+    programs = {match[1] for _, command in commands() if (match := PROGRAM.search(command))}
+    python = ROOT / ".venv" / "bin" / "python"
+    return {program: help_text([python, "-m", program]) for program in sorted(programs)}
+
+
+def help_text(command: list[Path | str]) -> str:
+    result = subprocess.run(
+        [*command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
