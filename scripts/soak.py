@@ -49,9 +49,9 @@ DRAWN_PHOTOS = 60
 ANSWER_SECONDS = 120.0
 SAMPLE_SECONDS = 1.0
 
-# A worker's memory is compared between the minute after the first two, in which it has met the
-# shapes and filled its caches, and the last minute.
-WARM_SECONDS, WINDOW_SECONDS = 120.0, 60.0
+# A worker's memory is compared between the five minutes after the first two, in which it has met
+# the shapes and filled its caches, and the last five.
+WARM_SECONDS, WINDOW_SECONDS = 120.0, 300.0
 LARGEST_GROWTH = 0.02
 
 
@@ -200,17 +200,18 @@ def result_of(
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> float | None:
-    """By which share of itself memory grew from the minute after WARM_SECONDS to the last minute.
+    """By which share of itself memory grew from the window after WARM_SECONDS to the last window.
 
-    Medians, as a single photo of the largest kind makes a peak. None where the two minutes would
-    overlap.
+    Of each window the least counts: what stays when a batch is done and the memory trimmed. What a
+    batch takes meanwhile follows the load, twice that at full batches, and would pass for growth
+    when the load rises. None where the two windows would overlap.
     """
     end = samples[-1][0]
     if end < WARM_SECONDS + 2 * WINDOW_SECONDS:
         return None
     first = [size for at, size in samples if 0 <= at - WARM_SECONDS < WINDOW_SECONDS]
     last = [size for at, size in samples if end - at < WINDOW_SECONDS]
-    return statistics.median(last) / statistics.median(first) - 1
+    return min(last) / min(first) - 1
 
 
 def machine(model: ServedModel) -> dict[str, str]:

@@ -85,7 +85,7 @@ def test_what_breaks_a_bar() -> None:
     assert result(steady).broken_bars() == []
     assert result(steady, ("wrong: mask: 200 OK",)).broken_bars() == ["1 wrong answers"]
     assert result(steady, ("error: mask: 503",)).broken_bars() == ["1 errors"]
-    growing = result([700] * 200 + [800] * 200)
+    growing = result([700] * 420 + [800] * 400)
     assert growing.broken_bars() == ["the worker grew by 14.3%; less than 2% is the bar"]
     assert "the worker grew by 14.3%" in report(growing)
 
@@ -98,10 +98,11 @@ def test_growth_by_hand() -> None:
     def of(sizes: list[int]) -> float | None:
         return growth([(float(at), size) for at, size in enumerate(sizes)])
 
-    assert of([100] * 200) is None
-    assert of([1] * 120 + [100] * 180) == 0  # what comes before is warming up
-    assert of([100] * 240 + [110] * 60) == pytest.approx(0.1)
-    assert of([100] * 240 + [110] * 20 + [100] * 40) == 0  # a peak is no growth
+    assert of([100] * 700) is None
+    assert of([1] * 120 + [100] * 700) == 0  # what comes before is warming up
+    assert of([100] * 500 + [110] * 400) == pytest.approx(0.1)
+    assert of([100] * 500 + [100, 200] * 200) == 0  # a batch takes more, and gives it back
+    assert of([100] * 840 + [110] * 60) == 0  # nor is a minute without rest growth
 
 
 def test_drawn_photos_are_all_different_and_always_the_same() -> None:
