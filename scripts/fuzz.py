@@ -166,9 +166,9 @@ def send(service: Service, hostile: Input, patience: float = PATIENCE_SECONDS) -
     with socket.create_connection((HOST, service.ports.inference), timeout=patience) as wire:
         with contextlib.suppress(ConnectionError):  # an answer may come before all is sent
             wire.sendall(hostile.request)
-            if not hostile.whole:
-                wire.shutdown(socket.SHUT_WR)
         try:
+            if not hostile.whole:
+                wire.shutdown(socket.SHUT_WR)  # an OSError where TorchServe has closed already
             answer = http.client.HTTPResponse(wire, method=method_of(hostile.request))
             answer.begin()
             body = answer.read()
