@@ -56,6 +56,8 @@ REST_SECONDS = 2 * TRIM_SECONDS
 
 CLOSED, HUNG = "closed", "hung"
 
+MAX_METHOD = 16  # characters kept of a method; what is no HTTP may have no end to it
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -85,6 +87,7 @@ class Outcome:
             self.ours
             and isinstance(self.status, int)
             and self.status >= 400
+            and method_of(self.input.request) != "HEAD"  # whose answer has no body
             and not is_error(self.body)
         ):
             return "an error that is not the service's JSON"
@@ -185,7 +188,8 @@ def without_weight(outcome: Outcome) -> Outcome:
     if outcome.fault or outcome.seconds > SLOWEST_SECONDS:
         return outcome
     body = b"" if outcome.status == http.client.OK else outcome.body
-    return replace(outcome, input=replace(outcome.input, request=b""), body=body)
+    method = method_of(outcome.input.request)[:MAX_METHOD].encode("latin-1")
+    return replace(outcome, input=replace(outcome.input, request=method), body=body)
 
 
 def method_of(request: bytes) -> str:

@@ -73,6 +73,14 @@ def test_what_came_back_is_judged(answer: bytes, column: str, fault: str | None)
     assert (outcome.column, outcome.fault) == (column, fault)
 
 
+def test_an_error_has_no_body_where_head_was_asked() -> None:
+    head = replace(ASKED, request=b"HEAD / HTTP/1.1\r\n\r\n")
+    with answering(http(400, b"", SIGNED)) as service:
+        outcome = send(service, head)
+    assert (outcome.status, outcome.fault) == (400, None)
+    assert without_weight(outcome).fault is None
+
+
 def test_what_hangs_is_given_up() -> None:
     with answering(None) as service:
         outcome = send(service, ASKED, patience=0.2)
