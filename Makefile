@@ -49,7 +49,7 @@ test: .venv/dev ## run all tests, those against a real TorchServe too
 
 .PHONY: fuzz
 fuzz: .venv/dev $(ARCHIVE) ## send hostile requests to a service started for it: make fuzz N=10000
-	@$(PY) -m scripts.fuzz $${N:-10000}
+	@$(PY) -m scripts.fuzz $${N:-10000} $(if $(filter 1,$(GATEWAY)),--gateway)
 
 .PHONY: lint
 lint: .venv/dev ## check style, format and types

@@ -1,6 +1,7 @@
 """Send hostile requests to a service started for it, and tell what became of it.
 
     python -m scripts.fuzz 10000
+    python -m scripts.fuzz 10000 --gateway
     python -m scripts.fuzz --replay 4711
 
 Input number N is the same in every run. The bars that must hold are at the end of the table; one
@@ -16,21 +17,25 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 from tqdm import tqdm
 
+from scripts import gateway
+from scripts.gateway import Gateway, Limits
 from scripts.hostile.requests import Input, hostile_request
 from scripts.hostile.requests import http as http_request
-from scripts.ports import HOST
+from scripts.ports import HOST, free_ports
 from scripts.processes import members
 from scripts.service import ARCHIVE, Service, running_service, tiny_image
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
@@ -54,6 +59,9 @@ SAMPLE_SECONDS = 0.5
 RECOVERY_SECONDS = 120.0
 REST_SECONDS = 2 * TRIM_SECONDS
 
+# The gateway's limits are not what is tried here. Half a request it waits for no longer than this.
+LIMITS = Limits(requests_per_second=10_000, burst=10_000, connections=1000, client_seconds=3)
+
 CLOSED, HUNG = "closed", "hung"
 
 MAX_METHOD = 16  # characters kept of a method; what is no HTTP may have no end to it
@@ -68,11 +76,13 @@ class Outcome:
     ours: bool
     seconds: float
     body: bytes
+    guarded: bool = False  # whether a gateway stands before TorchServe
 
     @property
     def column(self) -> str:
-        by_frontend = isinstance(self.status, int) and not self.ours
-        return f"{self.status} frontend" if by_frontend else str(self.status)
+        if not isinstance(self.status, int) or self.ours:
+            return str(self.status)
+        return f"{self.status} {'gateway' if self.guarded else 'frontend'}"
 
     @property
     def fault(self) -> str | None:
@@ -98,9 +108,10 @@ class Outcome:
         """Whether TorchServe's frontend itself failed on the request, and no worker had it.
 
         Netty throws on a form that is none, TorchServe on a path such as "*", and all that they
-        throw is answered 500. No setting changes that; a proxy in front may.
+        throw is answered 500. No setting changes that; the gateway makes 4xx of it.
         """
-        return not self.ours and self.status == 500 and b"InternalServerException" not in self.body
+        by_frontend = not self.ours and not self.guarded
+        return by_frontend and self.status == 500 and b"InternalServerException" not in self.body
 
 
 @dataclass
@@ -138,11 +149,16 @@ class Report:
 
 
 def attack(
-    service: Service, seeds: Sequence[int], warm_up: int = WARM_UP, rest: float = REST_SECONDS
+    service: Service,
+    seeds: Sequence[int],
+    front: Gateway | None = None,
+    warm_up: int = WARM_UP,
+    rest: float = REST_SECONDS,
 ) -> Report:
     """Send the inputs of the seeds, CLIENTS at once, and watch the worker meanwhile.
 
-    Memory is compared after `warm_up` inputs and at the end, after `rest` seconds each.
+    They go through the gateway `front`, where there is one. Memory is compared after `warm_up`
+    inputs and at the end, after `rest` seconds each.
     """
     with watching(service) as watch, ThreadPoolExecutor(CLIENTS) as clients:
         try:
@@ -150,7 +166,7 @@ def attack(
             before = 0
             for part in (seeds[:warm_up], seeds[warm_up:]):
                 answers = clients.map(
-                    lambda seed: without_weight(send(service, hostile_request(seed))), part
+                    lambda seed: without_weight(send(service, hostile_request(seed), front)), part
                 )
                 outcomes += tqdm(answers, total=len(part), unit="input", disable=None)
                 memory = resting_memory(service, rest)
@@ -161,16 +177,24 @@ def attack(
     return Report(outcomes, watch.deaths, before, memory)
 
 
-def send(service: Service, hostile: Input, patience: float = PATIENCE_SECONDS) -> Outcome:
-    """Put the request on the wire as it is, and read what comes back."""
+def send(
+    service: Service,
+    hostile: Input,
+    front: Gateway | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> Outcome:
+    """Put the request on the wire as it is, and read what comes back.
+
+    A gateway is given its token as well: what it lets nobody send is not what is tried.
+    """
     started = time.monotonic()
     status: int | str = CLOSED
     ours, body = False, b""
-    with socket.create_connection((HOST, service.ports.inference), timeout=patience) as wire:
+    with connected(front.port if front else service.ports.inference, front, patience) as wire:
         with contextlib.suppress(ConnectionError):  # an answer may come before all is sent
-            wire.sendall(hostile.request)
+            wire.sendall(authorized(hostile.request, front.token) if front else hostile.request)
         try:
-            if not hostile.whole:
+            if not hostile.whole and front is None:  # TLS has no such half of a connection
                 wire.shutdown(socket.SHUT_WR)  # an OSError where TorchServe has closed already
             answer = http.client.HTTPResponse(wire, method=method_of(hostile.request))
             answer.begin()
@@ -180,7 +204,23 @@ def send(service: Service, hostile: Input, patience: float = PATIENCE_SECONDS) -
             status = HUNG
         except (http.client.HTTPException, OSError):
             status = CLOSED
-    return Outcome(hostile, status, ours, time.monotonic() - started, body)
+    return Outcome(hostile, status, ours, time.monotonic() - started, body, front is not None)
+
+
+def connected(port: int, front: Gateway | None, patience: float) -> socket.socket:
+    """A connection to TorchServe's port, or to the gateway's, with TLS."""
+    plain = socket.create_connection((HOST, port), timeout=patience)
+    if front is None:
+        return plain
+    trusted = ssl.create_default_context(cafile=str(front.certificate))
+    return trusted.wrap_socket(plain, server_hostname="localhost")
+
+
+def authorized(request: bytes, token: str) -> bytes:
+    """The request with the token behind its first line, if it has one."""
+    first, end, rest = request.partition(b"\r\n")
+    header = f"Authorization: Bearer {token}\r\n".encode("ascii")
+    return first + end + header + rest if end else request
 
 
 def without_weight(outcome: Outcome) -> Outcome:
@@ -203,6 +243,18 @@ def is_error(body: bytes) -> bool:
         return {"code", "message"} <= error.keys() and b"Traceback" not in body
     except (ValueError, LookupError, AttributeError, TypeError):
         return False
+
+
+@contextlib.contextmanager
+def running_gateway(service: Service) -> Iterator[Gateway]:
+    """A gateway before the service, on a free port of loopback, while the block runs."""
+    folder, port = FOLDER / "gateway", free_ports().inference
+    try:
+        yield gateway.start(
+            folder, service.ports.inference, tiny_image(), port, address=HOST, limits=LIMITS
+        )
+    finally:
+        gateway.stop(folder)
 
 
 @contextlib.contextmanager
@@ -304,9 +356,9 @@ def keep(outcomes: Iterable[Outcome], folder: Path) -> None:
         )
 
 
-def replay(service: Service, seed: int) -> None:
+def replay(service: Service, seed: int, front: Gateway | None) -> None:
     """Send one input and print what it is and what came back."""
-    outcome = send(service, hostile_request(seed))
+    outcome = send(service, hostile_request(seed), front)
     request = outcome.input.request
     print(f"{outcome.input.kind}, {len(request)} bytes: {request[:300]!r}")
     print(f"{outcome.column} in {outcome.seconds:.2f} s: {outcome.body[:1000]!r}")
@@ -318,15 +370,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("inputs", type=int, nargs="?", default=10_000, help="default: %(default)s")
     parser.add_argument("--replay", type=int, metavar="SEED", help="send this input alone")
+    parser.add_argument("--gateway", action="store_true", help="through nginx, as on a network")
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
     options = parser.parse_args(arguments)
     exit_on_signals()
     try:
-        with running_service(options.archive, FOLDER / "service") as service:
+        with ExitStack() as stack:
+            service = stack.enter_context(running_service(options.archive, FOLDER / "service"))
+            front = stack.enter_context(running_gateway(service)) if options.gateway else None
             if options.replay is not None:
-                replay(service, options.replay)
+                replay(service, options.replay, front)
                 return 0
-            report = attack(service, range(options.inputs), min(WARM_UP, options.inputs // 2))
+            warm_up = min(WARM_UP, options.inputs // 2)
+            report = attack(service, range(options.inputs), front, warm_up)
     except UserError as error:
         say(f"error: {error}")
         return 1

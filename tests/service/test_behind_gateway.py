@@ -13,7 +13,9 @@ import requests
 from PIL import Image
 
 from scripts import gateway
+from scripts.fuzz import LIMITS, send
 from scripts.gateway import Gateway
+from scripts.hostile.requests import hostile_request
 from scripts.ports import HOST, free_ports
 from scripts.service import tiny_image
 from serving.info import ModelInfo
@@ -37,7 +39,7 @@ def front(model: RunningModel, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("gateway")
     torchserve, port = model.service.ports.inference, free_ports().inference
     try:
-        yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST)
+        yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST, limits=LIMITS)
     finally:
         gateway.stop(folder)
 
@@ -111,6 +113,16 @@ def test_errors_are_the_services_own(front: Gateway, http: requests.Session) -> 
     answer = http.post(front.predictions, data=b"no photo", timeout=TIMEOUT)
     assert answer.status_code == 415
     assert answer.json()["error"]["code"] == "unsupported_format"
+
+
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart", "path", "wire"])
+def test_what_torchserve_itself_would_answer_500(
+    model: RunningModel, front: Gateway, kind: str
+) -> None:
+    hostile = [asked for asked in map(hostile_request, range(1000)) if asked.kind == kind]
+    outcomes = [send(model.service, asked, front) for asked in hostile[:20]]
+    assert len(outcomes) >= 15
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
 
 
 def test_the_header_by_which_the_gateway_knows_the_handler() -> None:
