@@ -8,7 +8,6 @@ A request that fails at any step gets its own answer; the others of its batch go
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from imaging import Limits
@@ -27,14 +25,13 @@ from serving.answer import Answer, json_answer, send
 from serving.asked import Request
 from serving.call import Call
 from serving.card import model_card
-from serving.device import exit_if_lost, largest_group, pick_device, share_cores
-from serving.drift import Drift
+from serving.device import exit_if_lost, largest_group, pick_device, share_cores, upload
 from serving.golden import check_golden
 from serving.info import ModelInfo
 from serving.legend import void_id
 from serving.loading import load_model
 from serving.memory import TRIM_SECONDS, keep_little_memory, trim_memory
-from serving.metrics import SHARES_SECONDS, Batch, batch_samples, share_samples, starting, write
+from serving.metrics import Batch, starting, write
 from serving.outputs import check_size, encode, needs_confidence, needs_original
 from serving.page import page_answer
 from serving.pipeline import (
@@ -46,6 +43,7 @@ from serving.pipeline import (
     segment,
     select,
 )
+from serving.reporter import Reporter
 from serving.request import headers_of, is_describe, read_request
 from serving.sending import sendable
 
@@ -76,12 +74,11 @@ class SegmentationHandler:
         threads = share_cores(workers=config.get("minWorkers", 1))
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
         self.trimmed = time.monotonic()
-        self.drift = Drift()
-        self.shares_written = -math.inf
         self.limits = Limits()
         self.budget = PixelBudget(PIXELS_AT_ONCE)
         self.model = load_model(folder, self.device, config.get("precision", "auto"))
         self.preset = self.model.preset
+        self.reporter = Reporter(self.preset.labels)
         version = context.manifest["model"]["modelVersion"]
         self.info = ModelInfo(self.preset.name, version, self.model.digest)
         self.card = json_answer(model_card(self.preset, self.info, self.limits))
@@ -103,16 +100,13 @@ class SegmentationHandler:
         with batch.stage("forward"):
             logits = self.forward(calls, photos, batch)
         with batch.stage("mask"):
-            masks = [
-                call.attempt("mask", self.segment, *inputs)
-                for call, *inputs in zip(calls, requests, photos, logits)
-            ]
+            masks = list(self.threads.map(self.mask, calls, requests, photos, logits))
         with batch.stage("encode"):
             answers = sendable(list(self.threads.map(self.encode, calls, requests, masks)))
         for request, answer in zip(requests, answers):
             if isinstance(request, Request) or answer.status != HTTPStatus.OK:  # else no image
                 batch.answered(getattr(request, "output", None), answer.status)
-        self.report(batch, logits, context.metrics)
+        self.reporter.report(batch, logits, context.metrics)
         if time.monotonic() > self.trimmed + TRIM_SECONDS:
             self.trimmed = time.monotonic()
             self.threads.submit(trim_memory)  # while the answers are on their way
@@ -150,7 +144,7 @@ class SegmentationHandler:
         tally.shapes = len({tensor.shape for tensor in pixels.values()})
         for group in group_by_shape(pixels, largest_group(self.device)):
             started = time.perf_counter()
-            batch = torch.stack([pixels[index] for index in group]).to(self.device)
+            batch = upload([pixels[index] for index in group], self.device)
             outcomes = forward(self.model.net, batch, self.preset, tally.retried)
             exit_if_lost(self.device)
             seconds = time.perf_counter() - started
@@ -158,6 +152,16 @@ class SegmentationHandler:
                 results[index] = calls[index].attempt("forward", logits_or_raise, outcome)
                 calls[index].took("forward", seconds)
         return results
+
+    def mask(
+        self,
+        call: Call,
+        request: Request | Answer,
+        photo: Photo | Answer,
+        logits: Tensor | Answer,
+    ) -> Segmentation | Answer:
+        """In a thread, like `decode`."""
+        return call.attempt("mask", self.segment, request, photo, logits)
 
     def segment(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
         segmentation = segment(photo, logits, needs_confidence(request))
@@ -170,19 +174,6 @@ class SegmentationHandler:
     def answer(self, request: Request, segmentation: Segmentation) -> Answer:
         with self.budget.spend(segmentation.mask.size):
             return encode(request, segmentation, self.preset, self.info)
-
-    def report(self, batch: Batch, logits: Sequence[Tensor | Answer], metrics: Any) -> None:
-        """Hand the batch's figures to TorchServe; what fails there costs no answer."""
-        try:
-            write(batch_samples(batch), metrics)
-            # One photo of a batch says enough of what photos there are.
-            for seen in [item for item in logits if isinstance(item, Tensor)][:1]:
-                self.drift.add(seen)
-            if time.monotonic() > self.shares_written + SHARES_SECONDS and self.drift.photos:
-                self.shares_written = time.monotonic()
-                write(share_samples(self.drift.take(), self.preset.labels), metrics)
-        except Exception:
-            logger.exception("figures are lost of the batch with request %s", batch.request_id)
 
     def sign(self, answer: Answer, call: Call) -> Answer:
         """Say on the answer which model gave it, and where the time went."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,17 @@ def pick_device(gpu_id: object) -> torch.device:
     device = torch.device(f"cuda:{gpu_id}")
     torch.cuda.set_device(device)
     return device
+
+
+def upload(images: Sequence[Tensor], device: torch.device) -> Tensor:
+    """uint8 images (3, h, w) of one shape as a batch (B, 3, h, w) on the device.
+
+    For a GPU it is put together in page-locked memory, which the GPU reads by itself.
+    """
+    batch = torch.empty(
+        (len(images), *images[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda"
+    )
+    return torch.stack(list(images), out=batch).to(device, non_blocking=True)
 
 
 def largest_group(device: torch.device) -> int:

@@ -16,10 +16,6 @@ from typing import Any, NamedTuple
 
 from serving.drift import Shares
 
-# Seconds between two writings of the class shares, of which there are as many as classes. Less
-# than Prometheus lets pass between two readings.
-SHARES_SECONDS = 10.0
-
 # Classes with a share of their own; those beyond are one, OTHER. Each is a series in Prometheus.
 MAX_CLASSES = 64
 OTHER = "other"

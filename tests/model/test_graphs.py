@@ -1,0 +1,113 @@
+"""Which shapes are captured, and that a replay gives what the network gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import build_segmenter, graphs, optimize_for_inference
+from model.graphs import MAX_GRAPHS, Forward, Replayed, capture
+from tests.conftest import randomize
+
+CPU = torch.device("cpu")
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+class Doubling(nn.Module):
+    """2 x, and how often it ran."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return 2 * x
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> Counter[torch.Size]:
+    """Shapes that were captured, by a capture that computes 3 x, to be told from the network."""
+    shapes: Counter[torch.Size] = Counter()
+
+    def tripling(net: nn.Module, x: Tensor, pool: object) -> Forward:
+        shapes[x.shape] += 1
+        return lambda x: 3 * x
+
+    monkeypatch.setattr(graphs, "capture", tripling)
+    return shapes
+
+
+def test_a_shape_is_captured_when_it_comes_again(captured: Counter[torch.Size]) -> None:
+    net = Replayed(Doubling(), CPU)
+    answers = [float(net(torch.ones(2))[0]) for _ in range(4)]
+    assert answers == [2, 3, 3, 3]
+    assert captured == {torch.Size([2]): 1}
+
+
+def test_a_shape_that_came_once_displaces_no_graph(captured: Counter[torch.Size]) -> None:
+    net = Replayed(Doubling(), CPU)
+    for size in (1, 1, *range(2, 500)):
+        net(torch.ones(size))
+    assert list(net.graphs) == [torch.Size([1])]
+
+
+def test_the_graph_that_was_not_used_for_longest_goes(captured: Counter[torch.Size]) -> None:
+    net = Replayed(Doubling(), CPU)
+    for size in range(MAX_GRAPHS):
+        net(torch.ones(size))
+        net(torch.ones(size))
+    net(torch.ones(0))  # used, so that 1 is the oldest
+    for _ in range(2):
+        net(torch.ones(1000))
+    assert len(net.graphs) == MAX_GRAPHS
+    assert torch.Size([0]) in net.graphs
+    assert torch.Size([1]) not in net.graphs
+
+
+def test_where_a_capture_fails_all_goes_on_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def failing(net: nn.Module, x: Tensor, pool: object) -> Forward:
+        tries.append(x)
+        raise torch.cuda.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(graphs, "capture", failing)
+    plain = Doubling()
+    net = Replayed(plain, CPU)
+    assert [float(net(torch.ones(2))[0]) for _ in range(5)] == [2] * 5
+    assert plain.calls == 5
+    assert len(tries) == 1
+    assert "no CUDA graph of (2,)" in caplog.text
+
+
+def test_a_cpu_has_no_graphs() -> None:
+    net = build_segmenter("resnet18", num_classes=3)
+    assert not isinstance(optimize_for_inference(net, CPU), Replayed)
+
+
+@needs_cuda
+def test_a_replay_gives_what_the_network_gives() -> None:
+    cuda = torch.device("cuda")
+    net = randomize(build_segmenter("resnet18", num_classes=3)).eval()
+    fast = optimize_for_inference(net, cuda)
+    assert isinstance(fast, Replayed)
+    inputs = [torch.randn(2, 3, 65, 97, device=cuda) for _ in range(4)]
+    replayed = [fast(x) for x in inputs]
+    assert len(fast.graphs) == 1
+    for x, logits in zip(inputs, replayed):
+        expected = fast.net(x)
+        assert (logits - expected).norm() <= 0.02 * expected.norm()
+
+
+@needs_cuda
+def test_an_answer_outlives_the_next_replay() -> None:
+    x, y = torch.randn(2, 8, device="cuda")
+    replay = capture(Doubling(), x)
+    first = replay(x)
+    replay(y)
+    assert torch.equal(first, 2 * x)
