@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -35,7 +36,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 from tqdm import tqdm
+from ts.context import Context, RequestProcessor
 
+from handler import SegmentationHandler
 from imaging import decode_image, fit_size, resize
 from imaging.mask import class_mask, class_mask_and_confidence, class_mask_plain
 from imaging.png import mask_png
@@ -45,7 +48,7 @@ from model.inference import fast_precision
 from model.preset import Preset, load_preset, voc_palette
 from scripts.build_archive import WEIGHTS_FILE, build_archive, untrained
 from scripts.peers import torchvision_network
-from scripts.service import running_service
+from scripts.service import MODEL_NAME, running_service
 from scripts.street import draw_street
 
 Task = Callable[[], object]
@@ -206,6 +209,7 @@ def service_figures(
             ),
             "ours": stack.enter_context(running_service(archive, folder)).predictions,
         }
+        handler = stack.enter_context(handler_here(archive, folder / "archive"))
         for name, data in photos.items():
             tasks: dict[str, Task] = {
                 contender: partial(post, url, data) for contender, url in urls.items()
@@ -217,6 +221,9 @@ def service_figures(
                 contender: partial(post_all, url, data, clients, rounds)
                 for contender, url in urls.items()
             }
+            tasks["ours, the handler in this process"] = partial(
+                handle_all, handler, data, clients, rounds
+            )
             for figure in compare(f"over HTTP, {clients} clients, an answer every", tasks, 1):
                 each = figure.milliseconds / (clients * rounds)
                 yield Figure(figure.section, figure.contender, each, figure.ratio)
@@ -234,6 +241,39 @@ def peer(preset: Preset, weights: Path, way: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def handler_here(archive: Path, folder: Path) -> Iterator[Callable[[list[bytes]], object]]:
+    """What answers a batch of JPEGs by the archive's handler, as a worker does, in this process."""
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    handler = SegmentationHandler()
+    handler.initialize(context_of(folder, 0))
+    try:
+        yield lambda batch: handler.handle(
+            [{"body": bytearray(data)} for data in batch], context_of(folder, len(batch))
+        )
+    finally:
+        handler.threads.shutdown()
+
+
+def context_of(folder: Path, requests: int) -> Context:
+    """What TorchServe's worker hands to a handler beside a batch of that many JPEGs."""
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_bytes())
+    context = Context(MODEL_NAME, str(folder), manifest, requests, None, "0.12.0")
+    context.model_yaml_config = {}
+    context.request_ids = {index: str(index) for index in range(requests)}
+    headers = {"Content-Type": "image/jpeg"}
+    context.request_processor = [RequestProcessor(dict(headers)) for _ in range(requests)]
+    return context
+
+
+def handle_all(
+    handler: Callable[[list[bytes]], object], data: bytes, clients: int, each: int
+) -> None:
+    for _ in range(each):
+        handler([data] * clients)
 
 
 def post(url: str, data: bytes) -> bytes:
