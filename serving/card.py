@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from imaging.decode import Limits
 from imaging.formats import READ_FORMATS
 from model.preset import Preset
@@ -14,7 +16,7 @@ from serving.page import PAGE, PAGE_MEDIA_TYPE
 
 
 def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, object]:
-    """The served model as JSON-ready values; sizes in pixels unless their name says bytes."""
+    """The served model as JSON-ready values; sizes in pixels unless their name says otherwise."""
     return {
         "name": info.name,
         "version": info.version,
@@ -41,9 +43,7 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
         },
         "input": {
             "formats": list(READ_FORMATS),
-            "max_bytes": limits.max_bytes,
-            "max_pixels": limits.max_pixels,
-            "max_side": limits.max_side,
+            **asdict(limits),
             "images_per_request": 1,
             "json": list(SHAPES),
         },

@@ -160,7 +160,13 @@ CARD: Final = record(
     network={"type": "object"},
     preprocessing={"type": "object"},
     input=record(
-        formats=array(TEXT), max_bytes=COUNT, max_pixels=COUNT, max_side=COUNT, json=array(TEXT)
+        formats=array(TEXT),
+        max_bytes=COUNT,
+        max_pixels=COUNT,
+        max_side=COUNT,
+        max_frames=COUNT,
+        max_seconds=NUMBER,
+        json=array(TEXT),
     ),
     void=COUNT,
     options=array(record(name=TEXT, header=TEXT, content=TEXT)),

@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from scripts.hostile.images import honest, hostile_image
+from serving.outputs import OUTPUTS
 
 MODEL_PATH: Final = "/predictions/segmenter"
 MEDIA_TYPES: Final = (
@@ -25,7 +26,7 @@ CONTENT_TYPES: Final = (
     *("Application/JSON; charset=latin-1", "multipart/form-data", "multipart/mixed; boundary="),
     *("image/jpeg; " + "x" * 2000, "application/json;;;", "\u00ff/\u00fe", "image/jpeg, text/html"),
 )
-OUTPUTS: Final = ("mask", "overlay", "json", "confidence", "npy", "page", "hologram", "")
+ASKED_OUTPUTS: Final = (*OUTPUTS, "page", "hologram", "")
 BOUNDARY: Final = b"f7u2z2z9"
 
 
@@ -84,7 +85,7 @@ def json_body(random: Random, seed: int) -> Input:
         {"image": {"b64": odd}},
         {
             "image": image,
-            "output": random.choice((odd, *OUTPUTS)),
+            "output": random.choice((odd, *ASKED_OUTPUTS)),
             "classes": odd,
             "threshold": odd,
         },
@@ -118,7 +119,7 @@ def form_body(random: Random, seed: int) -> Input:
     name = random.choice(
         ("image", "file", "body", "", "a" * 5000, 'x"y', "\u00e9", "output", "\r\n")
     )
-    output: Part = ("output", random.choice(OUTPUTS).encode(), None)
+    output: Part = ("output", random.choice(ASKED_OUTPUTS).encode(), None)
     file_part: Part = (
         name,
         file,
@@ -204,7 +205,7 @@ def odd_path(random: Random, seed: int) -> Input:
     """Suffixes, versions, queries and neighbours of the prediction's path; all methods."""
     tail = random.choice(
         (
-            *(f"/1.0/{name}" for name in OUTPUTS),
+            *(f"/1.0/{name}" for name in ASKED_OUTPUTS),
             *(
                 "/",
                 "//",
