@@ -112,8 +112,12 @@ def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Task]:
     import openvino  # type: ignore[import-not-found, unused-ignore]
 
     class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
         def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = net(x)["out"]
+            logits: Tensor = self.net(x)["out"]
             return logits
 
     converted = openvino.convert_model(Logits().eval(), example_input=image)
