@@ -48,6 +48,10 @@ def optimize_for_inference(
 
     `precision` is "fp32", "bf16", or "auto": bf16 where the hardware multiplies it faster than
     fp32 (see `fast_precision`). In fp32 the logits agree within 1e-4 relative of the plain network.
+
+    Measured and left out: the pyramid's projection without its concatenation, as a sum of products
+    with the image level as their bias. It saves 4 of 660 ms (ResNet-50, 520x520, AVX512-BF16), and
+    would round to bf16 between the products.
     """
     device = torch.device(device)
     if precision == "auto":
