@@ -25,7 +25,7 @@ from serving.answer import Answer, json_answer, send
 from serving.asked import Request
 from serving.call import Call
 from serving.card import model_card
-from serving.device import exit_if_lost, largest_group, pick_device, share_cores, upload
+from serving.device import exit_if_lost, largest_group, pick_device, share_cores
 from serving.golden import check_golden
 from serving.info import ModelInfo
 from serving.legend import void_id
@@ -144,8 +144,8 @@ class SegmentationHandler:
         tally.shapes = len({tensor.shape for tensor in pixels.values()})
         for group in group_by_shape(pixels, largest_group(self.device)):
             started = time.perf_counter()
-            batch = upload([pixels[index] for index in group], self.device)
-            outcomes = forward(self.model.net, batch, self.preset, tally.retried)
+            images = [pixels[index] for index in group]
+            outcomes = forward(self.model.net, images, self.preset, self.device, tally.retried)
             exit_if_lost(self.device)
             seconds = time.perf_counter() - started
             for index, outcome in zip(group, outcomes):
@@ -165,8 +165,10 @@ class SegmentationHandler:
         return call.attempt("mask", self.segment, request, photo, logits)
 
     def segment(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
-        segmentation = segment(photo, logits, needs_confidence(request))
-        return select(segmentation, request.options, void_id(self.preset.labels))
+        height, width = photo.size
+        with self.budget.spend(height * width):
+            segmentation = segment(photo, logits, needs_confidence(request))
+            return select(segmentation, request.options, void_id(self.preset.labels))
 
     def encode(self, call: Call, request: Request | Answer, mask: Segmentation | Answer) -> Answer:
         """In a thread, like `decode`."""

@@ -47,7 +47,7 @@ class Service:
         *,
         token: str | None = None,
         verify: bool | str | Path = True,
-        timeout: float = 150.0,  # the gateway gives up a try after 130 s, and says so
+        timeout: float = 150.0,  # more than the 120 s after which TorchServe replaces a worker
         retries: int = 6,
         connections: int = 8,
     ) -> None:

@@ -47,9 +47,11 @@ from model import optimize_for_inference
 from model.inference import fast_precision
 from model.preset import Preset, load_preset, voc_palette
 from scripts.build_archive import WEIGHTS_FILE, build_archive, untrained
+from scripts.machine import processor
 from scripts.peers import torchvision_network
-from scripts.service import MODEL_NAME, running_service
+from scripts.service import MODEL_NAME, running_service, session
 from scripts.street import draw_street
+from scripts.terminal import exit_on_signals
 
 Task = Callable[[], object]
 
@@ -57,6 +59,7 @@ ROUNDS = 7  # of each contender; a median of seven is not moved by two bad ones
 GEMM_SIDE = 4096  # of the square product that the arithmetic rate is measured with
 SIZES = {"0.3 MP": (491, 640), "2 MP": (1080, 1920), "12 MP": (3000, 4000)}  # (H, W)
 CLIENTS = (1, 2, 4, 8)
+EACH, CLIENT_ROUNDS = 3, 3  # photos of each client in a turn, and turns: a median of three turns
 
 
 @dataclass(frozen=True)
@@ -214,22 +217,23 @@ def service_figures(
             "ours": stack.enter_context(running_service(archive, folder)).predictions,
         }
         handler = stack.enter_context(handler_here(archive, folder / "archive"))
+        http = stack.enter_context(session())
         for name, data in photos.items():
             tasks: dict[str, Task] = {
-                contender: partial(post, url, data) for contender, url in urls.items()
+                contender: partial(post, http, url, data) for contender, url in urls.items()
             }
             yield from compare(f"over HTTP, one client, {name}", tasks, rounds)
         data = next(iter(photos.values()))
         for clients in CLIENTS:
             tasks = {
-                contender: partial(post_all, url, data, clients, rounds)
+                contender: partial(post_all, http, url, data, clients)
                 for contender, url in urls.items()
             }
-            tasks["ours, the handler in this process"] = partial(
-                handle_all, handler, data, clients, rounds
-            )
-            for figure in compare(f"over HTTP, {clients} clients, an answer every", tasks, 1):
-                each = figure.milliseconds / (clients * rounds)
+            tasks["ours, the handler in this process"] = partial(handle_all, handler, data, clients)
+            for figure in compare(
+                f"over HTTP, {clients} clients, an answer every", tasks, CLIENT_ROUNDS
+            ):
+                each = figure.milliseconds / (clients * EACH)
                 yield Figure(figure.section, figure.contender, each, figure.ratio)
 
 
@@ -273,22 +277,20 @@ def context_of(folder: Path, requests: int) -> Context:
     return context
 
 
-def handle_all(
-    handler: Callable[[list[bytes]], object], data: bytes, clients: int, each: int
-) -> None:
-    for _ in range(each):
+def handle_all(handler: Callable[[list[bytes]], object], data: bytes, clients: int) -> None:
+    for _ in range(EACH):
         handler([data] * clients)
 
 
-def post(url: str, data: bytes) -> bytes:
-    answer = requests.post(url, data=data, headers={"Content-Type": "image/jpeg"}, timeout=600)
+def post(http: requests.Session, url: str, data: bytes) -> bytes:
+    answer = http.post(url, data=data, headers={"Content-Type": "image/jpeg"}, timeout=600)
     answer.raise_for_status()
     return answer.content
 
 
-def post_all(url: str, data: bytes, clients: int, each: int) -> None:
+def post_all(http: requests.Session, url: str, data: bytes, clients: int) -> None:
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(post, [url] * clients * each, [data] * clients * each))
+        list(pool.map(lambda _: post(http, url, data), range(clients * EACH)))
 
 
 def jpeg_of(size: tuple[int, int]) -> bytes:
@@ -328,16 +330,6 @@ def conditions() -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    """The processor's name; on Linux, where Python does not know it, from the kernel."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.benchmark", description=(__doc__ or "").split("\n\n")[0]
@@ -348,6 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rounds", type=int, default=ROUNDS, help="turns of each contender")
     add("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
+    exit_on_signals()
 
     preset = load_preset(options.preset)
     photo = options.photo.read_bytes() if options.photo else jpeg_of(SIZES["0.3 MP"])

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from scripts.service import ARCHIVE, running_service, session
 from scripts.street import draw_street
-from scripts.terminal import ROOT, UserError, say
+from scripts.terminal import ROOT, UserError, exit_on_signals, say
 
 TIMEOUT = 120.0  # seconds for one answer
 
@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     options = parser.parse_args(arguments)
+    exit_on_signals()
     seconds: dict[str, list[float]] = {"load generator": [], "segment.py": []}
     try:
         with tempfile.TemporaryDirectory() as folder:

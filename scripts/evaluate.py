@@ -140,7 +140,8 @@ def in_process(net: nn.Module, preset: Preset) -> Predict:
 
     def predict(data: bytes) -> npt.NDArray[np.integer]:
         photo = read_photo(data, preset, Limits(), keep_original=False)
-        (logits,) = forward(net, photo.pixels[None], preset)
+        # The network moves what it is given to its own device.
+        (logits,) = forward(net, [photo.pixels], preset, torch.device("cpu"))
         if isinstance(logits, Exception):
             raise logits
         return segment(photo, logits, with_confidence=False).mask

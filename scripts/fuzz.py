@@ -19,16 +19,14 @@ import signal
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 from tqdm import tqdm
 
 from scripts import gateway
@@ -36,9 +34,9 @@ from scripts.gateway import Gateway, Limits
 from scripts.hostile.requests import Input, hostile_request
 from scripts.hostile.requests import http as http_request
 from scripts.ports import HOST, free_ports
-from scripts.processes import members
 from scripts.service import ARCHIVE, Service, running_service, tiny_image
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from scripts.watch import deaths, sample, watched
 from serving.memory import TRIM_SECONDS
 
 FOLDER = ROOT / "build" / "fuzz"
@@ -94,7 +92,7 @@ class Outcome:
         if self.status == CLOSED and self.input.whole:
             return "closed without an answer"
         if (
-            self.ours
+            (self.ours or self.guarded)
             and isinstance(self.status, int)
             and self.status >= 400
             and method_of(self.input.request) != "HEAD"  # whose answer has no body
@@ -112,17 +110,6 @@ class Outcome:
         """
         by_frontend = not self.ours and not self.guarded
         return by_frontend and self.status == 500 and b"InternalServerException" not in self.body
-
-
-@dataclass
-class Watch:
-    """The worker, as its processes show: the ids seen, and its memory."""
-
-    pids: list[int] = field(default_factory=list)
-
-    @property
-    def deaths(self) -> int:
-        return max(0, len(self.pids) - 1)
 
 
 @dataclass(frozen=True)
@@ -160,7 +147,10 @@ def attack(
     They go through the gateway `front`, where there is one. Memory is compared after `warm_up`
     inputs and at the end, after `rest` seconds each.
     """
-    with watching(service) as watch, ThreadPoolExecutor(CLIENTS) as clients:
+    with (
+        watched(service.group, SAMPLE_SECONDS) as samples,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
         try:
             outcomes: list[Outcome] = []
             before = 0
@@ -174,7 +164,7 @@ def attack(
         except BaseException:
             clients.shutdown(wait=False, cancel_futures=True)
             raise
-    return Report(outcomes, watch.deaths, before, memory)
+    return Report(outcomes, deaths(samples), before, memory)
 
 
 def send(
@@ -190,21 +180,30 @@ def send(
     started = time.monotonic()
     status: int | str = CLOSED
     ours, body = False, b""
-    with connected(front.port if front else service.ports.inference, front, patience) as wire:
-        with contextlib.suppress(ConnectionError):  # an answer may come before all is sent
-            wire.sendall(authorized(hostile.request, front.token) if front else hostile.request)
-        try:
+    try:
+        with connected(front.port if front else service.ports.inference, front, patience) as wire:
+            transmit(wire, authorized(hostile.request, front.token) if front else hostile.request)
             if not hostile.whole and front is None:  # TLS has no such half of a connection
                 wire.shutdown(socket.SHUT_WR)  # an OSError where TorchServe has closed already
             answer = http.client.HTTPResponse(wire, method=method_of(hostile.request))
             answer.begin()
             body = answer.read()
             status, ours = answer.status, answer.headers["Model-Name"] is not None
-        except TimeoutError:
-            status = HUNG
-        except (http.client.HTTPException, OSError):
-            status = CLOSED
+    except TimeoutError:
+        status = HUNG
+    except (http.client.HTTPException, OSError):
+        status = CLOSED
     return Outcome(hostile, status, ours, time.monotonic() - started, body, front is not None)
+
+
+def transmit(wire: socket.socket, request: bytes) -> None:
+    """Send it; what cannot be sent any more may have its answer already."""
+    try:
+        wire.sendall(request)
+    except TimeoutError:
+        raise
+    except OSError:  # reset, or closed in the words of TLS
+        return
 
 
 def connected(port: int, front: Gateway | None, patience: float) -> socket.socket:
@@ -257,38 +256,6 @@ def running_gateway(service: Service) -> Iterator[Gateway]:
         gateway.stop(folder)
 
 
-@contextlib.contextmanager
-def watching(service: Service) -> Iterator[Watch]:
-    """Note the worker's process ids while the block runs."""
-    watch = Watch()
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(SAMPLE_SECONDS):
-            for worker in workers(service):
-                if worker.pid not in watch.pids:
-                    watch.pids.append(worker.pid)
-
-    watch.pids += [worker.pid for worker in workers(service)]
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        done.set()
-        thread.join()
-
-
-def workers(service: Service) -> list[psutil.Process]:
-    found = []
-    for pid in members(service.group):
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if any("model_service_worker" in word for word in process.cmdline()):
-                found.append(process)
-    return found
-
-
 def resting_memory(service: Service, seconds: float) -> int:
     """Bytes of the worker with nothing to do: the least of some seconds, for it trims now and then.
 
@@ -305,7 +272,9 @@ def resting_memory(service: Service, seconds: float) -> int:
     while not samples or time.monotonic() < rested:
         send(service, honest)
         time.sleep(SAMPLE_SECONDS)
-        samples.append(sum(worker.memory_info().rss for worker in workers(service)))
+        found = sample(service.group)
+        if found.workers:
+            samples.append(found.worker_bytes)
     return min(samples)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import requests
 from PIL import Image
 
+from scripts.images import EXTENSIONS
 from scripts.street import draw_street
 from scripts.terminal import UserError
 
@@ -24,7 +25,6 @@ Mask = npt.NDArray[np.integer]
 AGREEMENT = 0.98
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 WIDTHS = (240, 1200)  # px, of a drawn photo
 ASPECTS = (0.5, 2.0)  # its height by its width
 SEED = 0
@@ -67,9 +67,9 @@ def drawn_photos(count: int) -> list[bytes]:
 
 
 def photos_in(folder: Path) -> list[bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     if not paths:
-        raise UserError(f"{folder} holds no photos ({', '.join(PHOTO_SUFFIXES)})")
+        raise UserError(f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))})")
     return [path.read_bytes() for path in paths]
 
 

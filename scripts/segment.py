@@ -35,7 +35,9 @@ import urllib3
 from PIL import Image
 from tqdm import tqdm
 
-from client import AnswerError, Refused, SegmenterError, Service, Unreachable
+from client import AnswerError, SegmenterError, Service, Unreachable
+from client.errors import AnsweredError
+from client.service import TRY_AGAIN
 from scripts.half_blocks import half_blocks
 from scripts.images import Job, find_jobs, shown
 from scripts.terminal import UserError, say
@@ -60,6 +62,9 @@ MAX_BYTES = 48 << 20
 
 # Statuses that say nothing of the image: every other one would get them, too.
 NOT_THE_IMAGE = (401, 403, 404, 405)
+
+# Images in a row for which the service has no time after all retries: then it is not the image.
+TURNED_AWAY = 8
 
 
 @dataclass(frozen=True)
@@ -102,17 +107,21 @@ def run(
 ) -> None:
     """Segment all images, `concurrency` at a time, and enter them into `tally`.
 
-    Raises Stopped when the service cannot be reached or does not let us in.
+    Raises Stopped when the service cannot be reached, does not let us in, or has turned away
+    TURNED_AWAY images in a row, each as often as was allowed.
     """
+    turned_away = 0
     work = partial(segment_file, service=service, outputs=outputs)
     with tqdm(total=len(jobs), desc="segmenting", unit="image", leave=False, disable=None) as bar:
         for job, future in in_window(work, jobs, concurrency):
             try:
                 tally.note(future.result())
+                turned_away = 0
             except (SegmenterError, OSError) as error:
                 tally.failures.append((job.source, why(error)))
                 bar.set_postfix(failed=len(tally.failures))
-                if is_final(error):
+                turned_away = turned_away + 1 if is_busy(error) else 0
+                if is_final(error) or turned_away == TURNED_AWAY:
                     raise Stopped from error
             bar.update()
 
@@ -196,8 +205,13 @@ def npy(array: np.ndarray) -> bytes:
 
 def is_final(error: Exception) -> bool:
     """Whether no other image would fare better."""
-    refused = isinstance(error, Refused) and error.status in NOT_THE_IMAGE
+    refused = isinstance(error, AnsweredError) and error.status in NOT_THE_IMAGE
     return refused or isinstance(error, Unreachable)
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether the service had no time, or no room: for too large an image it never has."""
+    return isinstance(error, AnsweredError) and error.status in TRY_AGAIN
 
 
 def why(error: Exception) -> str:

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -34,12 +34,12 @@ import requests
 import torch
 from tqdm import tqdm
 
-from scripts.benchmark import processor
 from scripts.evaluate import in_process
+from scripts.machine import processor
 from scripts.questions import Question, drawn_photos, photos_in, questions
 from scripts.service import ARCHIVE, Service, running_service, session
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
-from scripts.watch import Sample, watched
+from scripts.watch import Sample, deaths, watched
 from serving.loading import ArchiveError, ServedModel, load_model
 
 # More clients than a batch (8): while one is computed the next is complete in the queue.
@@ -81,7 +81,8 @@ class Result:
     errors: int  # not those that were asked for
     faults: list[str]  # the first of them
     worker_deaths: int
-    worker_growth: float | None  # None: too short to tell
+    worker_growth: float | None  # None: too short to tell, or not one worker's
+    worker_median_growth: float | None  # of the medians, which follow the load
     java_growth: float | None
     samples: list[Sample]
 
@@ -177,6 +178,7 @@ def result_of(
     seconds = max(reply.seconds for reply in replies)
     faults = [reply.fault for reply in replies if reply.fault]
     kinds = [reply.kind for reply in replies]
+    worker = [(sample.seconds, sample.worker_bytes) for sample in samples]
     return Result(
         machine=machine,
         seconds=seconds,
@@ -191,15 +193,18 @@ def result_of(
         wrong=sum(fault.startswith("wrong") for fault in faults),
         errors=sum(fault.startswith("error") for fault in faults),
         faults=faults[:20],
-        worker_deaths=len({pid for sample in samples for pid in sample.workers})
-        - len(samples[0].workers),
-        worker_growth=growth([(sample.seconds, sample.worker_bytes) for sample in samples]),
+        worker_deaths=deaths(samples),
+        # Between two workers there is none, and a new one starts small: that is no growth.
+        worker_growth=None if deaths(samples) else growth(worker),
+        worker_median_growth=None if deaths(samples) else growth(worker, statistics.median),
         java_growth=growth([(sample.seconds, sample.java_bytes) for sample in samples]),
         samples=samples,
     )
 
 
-def growth(samples: Sequence[tuple[float, int]]) -> float | None:
+def growth(
+    samples: Sequence[tuple[float, int]], of: Callable[[Sequence[int]], float] = min
+) -> float | None:
     """By which share of itself memory grew from the window after WARM_SECONDS to the last window.
 
     Of each window the least counts: what stays when a batch is done and the memory trimmed. What a
@@ -211,7 +216,7 @@ def growth(samples: Sequence[tuple[float, int]]) -> float | None:
         return None
     first = [size for at, size in samples if 0 <= at - WARM_SECONDS < WINDOW_SECONDS]
     last = [size for at, size in samples if end - at < WINDOW_SECONDS]
-    return min(last) / min(first) - 1
+    return of(last) / of(first) - 1
 
 
 def machine(model: ServedModel) -> dict[str, str]:
@@ -257,7 +262,8 @@ def report(result: Result) -> str:
         (
             "worker's memory",
             f"{mib(first.worker_bytes)} -> {mib(last.worker_bytes)}, peak {mib(peak)}; "
-            f"after the first two minutes {grown(result.worker_growth)}",
+            f"after the first two minutes {grown(result.worker_growth)} at rest, "
+            f"{grown(result.worker_median_growth)} in the median",
         ),
         (
             "Java's memory",
@@ -344,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="a folder of photos beside those drawn")
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks", help="folder; default: %(default)s"
+        "--output", type=Path, default=ROOT / "build" / "soak", help="folder; default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -49,7 +49,13 @@ def watched(group: int, interval: float) -> Iterator[list[Sample]]:
         watcher.join()
 
 
-def sample(group: int, seconds: float) -> Sample:
+def deaths(samples: Sequence[Sample]) -> int:
+    """Workers that were replaced."""
+    return len({pid for sample in samples for pid in sample.workers}) - len(samples[0].workers)
+
+
+def sample(group: int, seconds: float = 0.0) -> Sample:
+    """The process group now."""
     workers: list[int] = []
     sums = dict.fromkeys(("worker_bytes", "worker_threads", "java_bytes", "java_threads"), 0)
     for pid in members(group):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from imaging.mask import class_mask, class_mask_and_confidence
 from imaging.select import keep_classes, keep_confident
 from model.preset import Preset
 from serving.asked import Options
+from serving.device import upload
 
 
 @dataclass(frozen=True)
@@ -74,30 +75,31 @@ def group_by_shape(pixels: Mapping[int, Tensor], largest: int) -> list[list[int]
 
 def forward(
     net: nn.Module,
-    pixels: Tensor,
+    images: Sequence[Tensor],
     preset: Preset,
+    device: torch.device,
     on_halving: Callable[[], None] = lambda: None,
 ) -> list[Tensor | Exception]:
-    """Logits (1, num_classes, h, w) of each image in `pixels`, uint8 (B, 3, h, w) on any device.
+    """Logits (1, num_classes, h, w) on `device` of each image, uint8 (3, h, w), all of one shape.
 
     Never raises: an image without logits has the reason in their place. Where the device runs out
     of memory the batch is halved and tried again, so that only an image too large by itself fails.
     """
     try:
-        logits: Tensor = net(normalize(pixels, preset))
+        logits: Tensor = net(normalize(upload(images, device), preset))
         return list(torch.split(logits, 1))
     except torch.cuda.OutOfMemoryError as error:
-        if len(pixels) == 1:
+        if len(images) == 1:
             return [error.with_traceback(None)]  # its frames would keep the tensors alive
     except Exception as error:
-        return [error] * len(pixels)
+        return [error] * len(images)
     # Out of the except block: until here the error holds the failed attempt's tensors.
     torch.cuda.empty_cache()
     on_halving()
-    half = len(pixels) // 2
+    half = len(images) // 2
     return [
-        *forward(net, pixels[:half], preset, on_halving),
-        *forward(net, pixels[half:], preset, on_halving),
+        *forward(net, images[:half], preset, device, on_halving),
+        *forward(net, images[half:], preset, device, on_halving),
     ]
 
 

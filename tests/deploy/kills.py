@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
-from scripts.processes import members
 from scripts.service import Service
+from scripts.watch import sample
 from tests.deploy.load import TIMEOUT, Endpoint, Load, Question, loaded
 
 
@@ -49,11 +47,7 @@ def worker_of(service: Service) -> int:
     """The process id of the service's worker, when there is one."""
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
-        for pid in members(service.group):
-            try:
-                if any("model_service_worker" in word for word in psutil.Process(pid).cmdline()):
-                    return pid
-            except psutil.NoSuchProcess:
-                continue
+        for pid in sample(service.group).workers:
+            return pid
         time.sleep(0.05)
     raise TimeoutError("there is no worker")

@@ -51,6 +51,11 @@ def post(front: Gateway, body: bytes, **headers: str) -> requests.Response:
         return http.post(front.predictions, data=body, headers=headers, timeout=TIMEOUT)
 
 
+def post_form(front: Gateway, body: bytes, suffix: str = "") -> requests.Response:
+    with endpoint_of(front).session() as http:
+        return http.post(front.predictions + suffix, files={"body": body}, timeout=TIMEOUT)
+
+
 def code_of(body: bytes) -> str:
     """The code of an error in the service's own form."""
     error = json.loads(body)["error"]
@@ -208,6 +213,9 @@ def test_all_else_is_closed(front: Gateway, stub: Stub, target: str) -> None:
 def test_a_version_that_is_not_served(front: Gateway) -> None:
     answer, content = ask(front, head(front, "POST", "/predictions/segmenter/9.9"))
     assert (answer.status, code_of(content)) == (404, "not_found")
+    answer = post_form(front, b"hello", "/9.9")
+    assert (answer.status_code, code_of(answer.content)) == (404, "not_found")
+    assert "There is nothing here" in answer.text
 
 
 def test_torchserve_gets_the_path_as_it_was_checked(front: Gateway, stub: Stub) -> None:
@@ -278,9 +286,17 @@ def test_a_broken_form_is_the_clients_fault(
 
 @pytest.mark.parametrize("command", ["die of-this-form", "status 500"])
 def test_a_whole_form_on_which_the_service_fails_is_not(front: Gateway, command: str) -> None:
-    with endpoint_of(front).session() as http:
-        answer = http.post(front.predictions, files={"body": command}, timeout=TIMEOUT)
+    answer = post_form(front, command.encode())
     assert (answer.status_code, code_of(answer.content)) == (500, "internal_error")
+
+
+def test_a_broken_form_is_sent_to_torchserve_once(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.service.ports.inference)
+    assert post(front, b"--\r\n", **{"Content-Type": "multipart/form-data; boundary="})
+    stop(front.folder)  # so that its log is complete
+    assert re.findall(r"torchserve=(.*?) -?[\d.]+s", (front.folder / "access.log").read_text()) == [
+        "500"
+    ]
 
 
 def test_a_body_that_waits_for_100_continue(front: Gateway) -> None:
@@ -395,16 +411,20 @@ def test_too_many_at_once(start_gateway: Start, stub: Stub) -> None:
     assert post(front, b"hello").status_code == 200
 
 
-def test_a_full_queue_says_when_to_come_back(start_gateway: Start, stub: Stub) -> None:
+@pytest.mark.parametrize("send", [post, post_form])
+def test_a_full_queue_says_when_to_come_back(
+    start_gateway: Start, stub: Stub, send: Callable[[Gateway, bytes], requests.Response]
+) -> None:
     front = start_gateway(stub.service.ports.inference, GENEROUS)
     # One batch of 8 runs, 32 wait, the rest is too much.
     with ThreadPoolExecutor(60) as clients:
-        answers = list(clients.map(lambda _: post(front, b"sleep 0.1"), range(60)))
+        answers = list(clients.map(lambda _: send(front, b"sleep 0.1"), range(60)))
     turned_away = [answer for answer in answers if answer.status_code != 200]
     assert 1 <= len(turned_away) <= 30
     for answer in turned_away:
         assert (answer.status_code, code_of(answer.content)) == (503, "overloaded")
         assert answer.headers["Retry-After"] == "2"
+        assert answer.json()["error"]["retry_after"] == 2
 
 
 @pytest.mark.parametrize("part", ["handshake", "head", "body"])

@@ -179,6 +179,26 @@ def test_a_wrong_token_stops_the_run(here: Path, capsys: pytest.CaptureFixture[s
     assert "not finished" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_service_that_stays_busy_stops_the_run(
+    here: Path, quick: None, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    files(here / "in", 50)
+    with server(Journal(lambda n: (status, {}))) as journal:
+        options = ["--retries", "1", "--concurrency", "2"]
+        assert segment.main(["in", "--url", journal.url, *options]) == 1
+    assert len(journal.times) == pytest.approx(2 * segment.TURNED_AWAY, abs=4)
+    assert "not finished" in capsys.readouterr().err
+
+
+def test_one_image_for_which_there_is_never_room_does_not(here: Path, quick: None) -> None:
+    files(here / "in", 5)
+    with server(Journal(lambda n: (503 if n in (2, 3) else 200, {}))) as journal:
+        options = ["--retries", "1", "--concurrency", "1"]
+        assert segment.main(["in", "--url", journal.url, *options]) == 1
+    assert journal.answered == 4
+
+
 def test_the_token_of_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files(here / "in", 1)
     monkeypatch.setenv(segment.TOKEN, "secret")

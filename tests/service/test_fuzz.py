@@ -12,8 +12,9 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts.fuzz import Report, attack, send, table, workers
+from scripts.fuzz import Report, attack, send, table
 from scripts.hostile.requests import MAKERS, hostile_request
+from scripts.watch import sample
 from tests.photos import encoded, photo, png_header
 from tests.service.conftest import RunningModel
 
@@ -64,7 +65,7 @@ def test_what_the_frontend_cannot_read_is_told_apart(model: RunningModel) -> Non
 
 def test_large_answers_at_once_do_not_end_the_worker(model: RunningModel) -> None:
     """Without a limit TorchServe copies a batch's answers over and over, and kills the worker."""
-    before = [worker.pid for worker in workers(model.service)]
+    before = sample(model.service.group).workers
     side, clients = 4000, 6
     body = encoded(Image.new("L", (side, side)), "PNG")
     deadline = time.monotonic() + 120
@@ -85,15 +86,14 @@ def test_large_answers_at_once_do_not_end_the_worker(model: RunningModel) -> Non
     assert {status for seen, _ in answers for status in seen} <= {200, 503}
     for _, content in answers:
         assert np.load(io.BytesIO(content)).shape == (side, side)
-    assert [worker.pid for worker in workers(model.service)] == before
+    assert sample(model.service.group).workers == before
 
 
 def test_the_small_png_of_60_000_by_60_000_pixels(model: RunningModel) -> None:
     """413, in no time to speak of (the clock is the handler's own), and without memory for it."""
-    (worker,) = workers(model.service)
     body = png_header(60_000, 60_000)
     requests.post(model.url, data=body, timeout=60)
-    before = worker.memory_info().rss
+    before = sample(model.service.group).worker_bytes
     milliseconds = []
     for _ in range(10):
         answer = requests.post(model.url, data=body, timeout=60)
@@ -102,4 +102,4 @@ def test_the_small_png_of_60_000_by_60_000_pixels(model: RunningModel) -> None:
         timing = answer.headers["Server-Timing"]
         milliseconds.append(float(timing.split("decode;dur=")[1].split(",")[0]))
     assert min(milliseconds) < 50
-    assert worker.memory_info().rss < before + 20_000_000
+    assert sample(model.service.group).worker_bytes < before + 20_000_000

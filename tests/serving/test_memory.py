@@ -58,6 +58,42 @@ def test_large_blocks_go_back_at_once() -> None:
     assert given_back["as it is"] < given_back["set"] / 2
 
 
+# Threads that allocate at the same time, of which glibc gives each a heap.
+THREADS = """
+import ctypes, sys, threading
+from serving.memory import keep_little_memory
+
+if sys.argv[1] == "set":
+    assert keep_little_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+at_once = threading.Barrier(4)
+
+def allocate():
+    at_once.wait()
+    libc.malloc(10_000)
+
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can")
+def test_threads_share_a_heap() -> None:
+    heaps = {
+        how: subprocess.check_output([sys.executable, "-c", THREADS, how]).count(b"<heap nr=")
+        for how in ("set", "as it is")
+    }
+    assert heaps["set"] == 1
+    assert heaps["as it is"] > 1
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not trim_memory()
