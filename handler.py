@@ -21,6 +21,7 @@ from torch import Tensor
 
 from imaging import Limits
 from imaging.budget import PixelBudget
+from imaging.mask import triton_works
 from serving.answer import Answer, json_answer, send
 from serving.asked import Request
 from serving.call import Call
@@ -83,6 +84,8 @@ class SegmentationHandler:
         self.info = ModelInfo(self.preset.name, version, self.model.digest)
         self.card = json_answer(model_card(self.preset, self.info, self.limits))
         self.page = page_answer(self.preset)
+        if self.device.type == "cuda":
+            triton_works(self.device)  # compiles here, not in the first requests' threads
         off = check_golden(self.model.net, self.preset, self.device, folder)
         logger.info("the golden image's logits are off by %.2f %%: in service", 100 * off)
 

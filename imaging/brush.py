@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from imaging.rle import alternating
+
 CHANNELS: Final = 4  # all 255 inside, all 0 outside
 VALUE_BITS: Final = 8
 LENGTH_BITS: Final = np.array([3, 4, 8, 16])  # as Label Studio's own encoder has them
@@ -24,9 +26,7 @@ def brush_rle(
     starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], size: int
 ) -> npt.NDArray[np.uint8]:
     """Separate runs along the rows of an image of `size` pixels, ascending -> the code's bytes."""
-    runs: npt.NDArray[np.int64] = np.empty(2 * len(starts) + 1, np.int64)
-    runs[0::2] = np.append(starts, size) - np.append(0, starts + lengths)  # outside
-    runs[1::2] = lengths
+    runs = alternating(starts, lengths, size)
     lengths, values = _split(CHANNELS * runs, np.arange(len(runs)) % 2 * 255)
 
     which = np.searchsorted(1 << LENGTH_BITS, lengths)  # the first of the widths that will do

@@ -40,8 +40,8 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
     logits (B, C, h, w), of any float type and memory format, are enlarged bilinearly to `size`
     (H, W) as `F.interpolate(..., align_corners=False)` does; shrinking works too. Returns
-    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. A class may be ruled out with
-    -inf. NaN has no place in logits; what it does here is spoil the pixels around it.
+    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. On the CPU a class may be
+    ruled out with -inf. NaN has no place in logits; what it does here is spoil pixels around it.
     """
     if logits.device.type == "cpu":
         mask = logits.new_empty((len(logits), *size), dtype=_label_dtype(logits))
@@ -71,7 +71,7 @@ def _label_dtype(logits: Tensor) -> torch.dtype:
 def _on_device(
     logits: Tensor, size: tuple[int, int], *, with_confidence: bool
 ) -> tuple[Tensor, Tensor]:
-    if logits.device.type == "cuda" and _triton_works():
+    if logits.device.type == "cuda" and triton_works(logits.device):
         from imaging.mask_triton import label_pixels
 
         return label_pixels(logits, size, _label_dtype(logits), with_confidence=with_confidence)
@@ -79,13 +79,17 @@ def _on_device(
 
 
 @functools.cache
-def _triton_works() -> bool:
-    """Whether the kernel compiles and runs here; if not, one warning says why."""
+def triton_works(device: torch.device) -> bool:
+    """Whether the kernel compiles and runs on the GPU; if not, one warning says why.
+
+    The first call takes seconds, and should not be made by several threads at once.
+    """
     try:
         from imaging.mask_triton import label_pixels
 
-        logits = torch.zeros(1, 2, 1, 1, device="cuda")
-        label_pixels(logits, (1, 1), torch.uint8, with_confidence=True)
+        logits = torch.zeros(1, 2, 1, 1, device=device)
+        for with_confidence in (False, True):
+            label_pixels(logits, (1, 1), torch.uint8, with_confidence=with_confidence)
     except Exception as error:  # no Triton, no C compiler, a GPU it does not know
         warnings.warn(f"Masks are made the plain way, as Triton fails: {error!r}", stacklevel=2)
         return False

@@ -23,6 +23,9 @@ SIZES = (
 )
 
 
+ALIGNMENT = 16  # bytes, as Triton has it
+
+
 @triton.jit
 def _source(index, scale, nodes):  # type: ignore[no-untyped-def]
     """The nodes around each pixel and the weight of the second; see `bilinear.pixel_positions`."""
@@ -98,6 +101,8 @@ def label_pixels(
     logits (B, C, h, w) may have any float type and any strides.
     """
     batch, num_classes, height, width = logits.shape
+    if logits.data_ptr() % ALIGNMENT:  # an image of a batch: Triton would compile for it anew
+        logits = logits.clone()
     mask = logits.new_empty((batch, *size), dtype=dtype)
     confidence = mask.new_empty(mask.shape if with_confidence else (0,), dtype=torch.uint8)
     if mask.numel() == 0:

@@ -51,12 +51,20 @@ def encode_runs(
 ) -> CocoRle:
     """Separate runs in ascending order -> the RLE of all of them in an image of (H, W)."""
     height, width = shape
-    counts: npt.NDArray[np.int64] = np.empty(2 * len(starts) + 1, np.int64)
-    counts[0::2] = np.append(starts, height * width) - np.append(0, starts + lengths)  # outside
-    counts[1::2] = lengths
+    counts = alternating(starts, lengths, height * width)
     if len(starts) and counts[-1] == 0:  # COCO stops at the last pixel, be it inside or outside
         counts = counts[:-1]
     return {"size": [height, width], "counts": _compress(counts)}
+
+
+def alternating(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
+    """Ascending runs in `size` pixels -> pixels outside, inside, outside, ...: (2N + 1,)."""
+    counts: npt.NDArray[np.int64] = np.empty(2 * len(starts) + 1, np.int64)
+    counts[0::2] = np.append(starts, size) - np.append(0, starts + lengths)
+    counts[1::2] = lengths
+    return counts
 
 
 def _compress(counts: npt.NDArray[np.int64]) -> str:

@@ -77,7 +77,8 @@ class FasterConv(nn.Module):
     Which one that is depends on the processor and the dtype far more than on the map's size: with
     AMX and bf16, oneDNN's own kernel takes 102 to 243 ms for what the products do in 14 to 20
     (2048 -> 256 channels, 65x65 cells, 2 cores); with AVX-512 alone it skips the padding by itself
-    and is ahead. So the first call should be one of the size that is usual.
+    and is ahead. So the first call should be one of the size that is usual. On a GPU it times the
+    launches, too, which a graph (graphs.py) takes away later.
     """
 
     def __init__(self, plain: nn.Module, shifted: nn.Module) -> None:

@@ -30,7 +30,7 @@ class Drift:
         self.photos = 0
 
     def add(self, logits: Tensor) -> None:
-        """One photo's, (1, num_classes, h, w) on any device; nothing is waited for."""
+        """One photo's, (1, num_classes, h, w) on any device."""
         confidence, ids = logits[0].float().softmax(0).max(0)
         num_classes = logits.shape[1]
         classes = torch.bincount(ids.flatten(), minlength=num_classes) / ids.numel()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model import build_segmenter, graphs, optimize_for_inference
-from model.graphs import MAX_GRAPHS, Forward, Replayed, capture
+from model.graphs import MAX_GRAPHS, Forward, Replayed, capture, memory_for_graphs
 from tests.conftest import randomize
 
 CPU = torch.device("cpu")
@@ -27,12 +27,20 @@ class Doubling(nn.Module):
         return 2 * x
 
 
+def replayed(net: nn.Module) -> Replayed:
+    return Replayed(net, CPU, torch.float32)
+
+
+def images(size: int) -> Tensor:
+    return torch.ones(size, 3, 1, 1)
+
+
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> Counter[torch.Size]:
     """Shapes that were captured, by a capture that computes 3 x, to be told from the network."""
     shapes: Counter[torch.Size] = Counter()
 
-    def tripling(net: nn.Module, x: Tensor, pool: object) -> Forward:
+    def tripling(net: nn.Module, x: Tensor, memory: object) -> Forward:
         shapes[x.shape] += 1
         return lambda x: 3 * x
 
@@ -41,30 +49,30 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Counter[torch.Size]:
 
 
 def test_a_shape_is_captured_when_it_comes_again(captured: Counter[torch.Size]) -> None:
-    net = Replayed(Doubling(), CPU)
-    answers = [float(net(torch.ones(2))[0]) for _ in range(4)]
+    net = replayed(Doubling())
+    answers = [float(net(images(2)).mean()) for _ in range(4)]
     assert answers == [2, 3, 3, 3]
-    assert captured == {torch.Size([2]): 1}
+    assert captured == {images(2).shape: 1}
 
 
 def test_a_shape_that_came_once_displaces_no_graph(captured: Counter[torch.Size]) -> None:
-    net = Replayed(Doubling(), CPU)
+    net = replayed(Doubling())
     for size in (1, 1, *range(2, 500)):
-        net(torch.ones(size))
-    assert list(net.graphs) == [torch.Size([1])]
+        net(images(size))
+    assert list(net.graphs) == [images(1).shape]
 
 
 def test_the_graph_that_was_not_used_for_longest_goes(captured: Counter[torch.Size]) -> None:
-    net = Replayed(Doubling(), CPU)
+    net = replayed(Doubling())
     for size in range(MAX_GRAPHS):
-        net(torch.ones(size))
-        net(torch.ones(size))
-    net(torch.ones(0))  # used, so that 1 is the oldest
+        net(images(size))
+        net(images(size))
+    net(images(0))  # used, so that 1 is the oldest
     for _ in range(2):
-        net(torch.ones(1000))
+        net(images(1000))
     assert len(net.graphs) == MAX_GRAPHS
-    assert torch.Size([0]) in net.graphs
-    assert torch.Size([1]) not in net.graphs
+    assert images(0).shape in net.graphs
+    assert images(1).shape not in net.graphs
 
 
 def test_where_a_capture_fails_all_goes_on_without(
@@ -72,17 +80,32 @@ def test_where_a_capture_fails_all_goes_on_without(
 ) -> None:
     tries = []
 
-    def failing(net: nn.Module, x: Tensor, pool: object) -> Forward:
+    def failing(net: nn.Module, x: Tensor, memory: object) -> Forward:
         tries.append(x)
         raise torch.cuda.OutOfMemoryError("simulated")
 
     monkeypatch.setattr(graphs, "capture", failing)
     plain = Doubling()
-    net = Replayed(plain, CPU)
-    assert [float(net(torch.ones(2))[0]) for _ in range(5)] == [2] * 5
+    net = replayed(plain)
+    assert [float(net(images(2)).mean()) for _ in range(5)] == [2] * 5
     assert plain.calls == 5
     assert len(tries) == 1
-    assert "no CUDA graph of (2,)" in caplog.text
+    assert "no CUDA graph of (2, 3, 1, 1)" in caplog.text
+
+
+def test_where_memory_runs_out_the_graphs_go_first(captured: Counter[torch.Size]) -> None:
+    class Full(Doubling):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 2 and net.graphs:
+                raise torch.cuda.OutOfMemoryError("simulated")
+            return super().forward(x)
+
+    net = replayed(Full())
+    for _ in range(2):
+        net(images(1))
+    assert len(net.graphs) == 1
+    assert net(images(3)).mean() == 2
+    assert not net.graphs
 
 
 def test_a_cpu_has_no_graphs() -> None:
@@ -107,7 +130,7 @@ def test_a_replay_gives_what_the_network_gives() -> None:
 @needs_cuda
 def test_an_answer_outlives_the_next_replay() -> None:
     x, y = torch.randn(2, 8, device="cuda")
-    replay = capture(Doubling(), x)
+    replay = capture(Doubling(), x, memory_for_graphs(x.device))
     first = replay(x)
     replay(y)
     assert torch.equal(first, 2 * x)
