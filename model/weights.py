@@ -5,7 +5,6 @@ Used when an archive is built or a network is trained; the archive itself holds 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import re
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from model.digest import sha256_of
 from model.preset import WeightsSource
 
 # What training loops wrap a state dict in. An averaged model goes before the plain one, as
@@ -218,12 +218,9 @@ def download(url: str, path: Path, sha256: str) -> None:
 
 def check_sha256(path: Path, expected: str) -> None:
     """Raise CheckpointError unless the file's SHA-256 begins with `expected` (8 to 64 digits)."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if not digest.hexdigest().startswith(expected):
+    digest = sha256_of(path)
+    if not digest.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged or another file: its SHA-256 begins with "
-            f"{digest.hexdigest()[: len(expected)]}, not {expected}. Delete it, and get it again"
+            f"{digest[: len(expected)]}, not {expected}. Delete it, and get it again"
         )

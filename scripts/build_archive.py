@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.digest import sha256_of
 from model.preset import Preset, PresetError, WeightsSource, build_network, dump_preset, load_preset
 from model.segmenter import Segmenter
 from model.weights import CheckpointError, load_checkpoint, published_weights
@@ -184,14 +184,6 @@ def rewrite(made: Path, output: Path) -> None:
 
 def dated(manifest: bytes) -> bytes:
     return json.dumps({**json.loads(manifest), "createdOn": MADE_TEXT}, indent=2).encode("ascii")
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:

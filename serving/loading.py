@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from model import optimize_for_inference
+from model.digest import sha256_of
 from model.preset import Preset, PresetError, build_network, load_preset
 
 # The archive's resolved preset: it names the weights file and the digest that file must have.
@@ -80,13 +80,10 @@ def verify_sha256(path: Path, expected: str) -> None:
     """Raise ArchiveError unless the file exists and its SHA-256 is `expected` (64 hex digits)."""
     if not path.is_file():
         raise ArchiveError(f"{path.name} is missing from the archive; build the archive again")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
+    digest = sha256_of(path)
+    if digest != expected:
         raise ArchiveError(
-            f"{path.name} is damaged: its SHA-256 is {digest.hexdigest()}, the archive was built "
+            f"{path.name} is damaged: its SHA-256 is {digest}, the archive was built "
             f"with {expected}; build the archive again"
         )
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from model import build_segmenter
+from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
 from scripts import build_archive as module
-from scripts.build_archive import BuildError, build_archive, main, sha256_of
+from scripts.build_archive import BuildError, build_archive, main
 from scripts.portable import PortabilityError
 from scripts.terminal import ROOT
 from tests.archives import unpacked_archive

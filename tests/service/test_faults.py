@@ -28,8 +28,8 @@ import torch
 import yaml
 from PIL import Image
 
+from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
-from scripts.build_archive import sha256_of
 from scripts.ports import free_ports
 from scripts.service import ServiceError, running_service, session, start
 from serving.loading import load_model

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
+from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
-from scripts.build_archive import sha256_of
 from serving.loading import ArchiveError, load_model
 from tests.archives import unpacked_archive
 
