@@ -292,7 +292,8 @@ def test_a_whole_form_on_which_the_service_fails_is_not(front: Gateway, command:
 
 def test_a_broken_form_is_sent_to_torchserve_once(start_gateway: Start, stub: Stub) -> None:
     front = start_gateway(stub.service.ports.inference)
-    assert post(front, b"--\r\n", **{"Content-Type": "multipart/form-data; boundary="})
+    answer = post(front, b"--\r\n", **{"Content-Type": "multipart/form-data; boundary="})
+    assert answer.status_code == 400
     stop(front.folder)  # so that its log is complete
     assert re.findall(r"torchserve=(.*?) -?[\d.]+s", (front.folder / "access.log").read_text()) == [
         "500"
