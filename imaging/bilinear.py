@@ -1,9 +1,19 @@
-"""Where the pixels of an enlarged image lie on the grid that they are interpolated from."""
+"""What is enlarged, and where the enlarged image's pixels lie on the grid of what it was made from.
+
+Shared by the CPU's mask and its confidence.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+HUGE = 1e30  # stands in for infinity, because inf - inf has no sign
+
+
+def finite(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Logits that have differences: infinite ones become huge, and NaN the smallest."""
+    return np.nan_to_num(logits, nan=-HUGE, posinf=HUGE, neginf=-HUGE)
 
 
 def pixel_positions(num_nodes: int, num_pixels: int) -> npt.NDArray[np.float32]:

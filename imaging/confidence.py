@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imaging.bilinear import pixel_positions
+from imaging.bilinear import finite, pixel_positions
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -28,7 +28,6 @@ LEVELS = 255  # grey levels above 0
 NEGLIGIBLE = 0.5 / LEVELS  # how much of the softmax may be left out in all, relative to the winner
 
 LOG2_E = np.float32(np.log2(np.e))  # 2 ** (x * LOG2_E) == e ** x: NumPy's exp2 takes half the time
-HUGE = 1e30  # stands in for infinity, because inf - inf has no sign
 
 # Logits interpolated at a time, 1 MB: what a core's second-level cache holds.
 BATCH_LOGITS = 1 << 18
@@ -54,7 +53,7 @@ def confidence_by_cells(logits: Floats, confidence: Bytes) -> None:
     columns = _cells(width, confidence.shape[1])
     tile = rows.weight.shape[1], columns.weight.shape[1]
 
-    nodes = np.nan_to_num(logits, nan=-HUGE, posinf=HUGE, neginf=-HUGE) * LOG2_E
+    nodes = finite(logits) * LOG2_E
     nodes = np.pad(nodes, ((0, 0), (1, 1), (1, 1)), mode="edge")  # beyond the ends nothing changes
     step = max(1, BATCH_LOGITS // (num_classes * (width + 1) * 4))  # rows of cells, 4 corners each
     done = 0

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imaging.bilinear import pixel_positions
+from imaging.bilinear import finite, pixel_positions
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -40,7 +40,6 @@ Labels = npt.NDArray[Any]  # uint8 or int32
 # agree, one temporary array takes 8 MB; on trained logits it takes a tenth and stays in the cache.
 BLOCK_LOGITS = 1 << 21
 
-HUGE = 1e30  # stands in for infinity, because inf - inf has no sign
 TINY = 1e-30  # keeps 0 / 0 out of the crossing of two equal lines
 
 
@@ -76,7 +75,7 @@ class Spans(NamedTuple):
 
 def mask_by_lines(logits: Floats, mask: Labels) -> None:
     """Fill `mask` (H, W) with the class whose logit, from (C, h, w), is largest at each pixel."""
-    logits = np.nan_to_num(logits, nan=-HUGE, posinf=HUGE, neginf=-HUGE)
+    logits = finite(logits)
     height, width = logits.shape[1:]
     rows = np.clip(pixel_positions(height, mask.shape[0]), 0, height - 1)
     columns = np.clip(pixel_positions(width, mask.shape[1]), 0, width - 1)

@@ -89,9 +89,15 @@ def outlines(mask: Labels) -> Outlines:
 
 def ring_areas(x: Ints, y: Ints, starts: Ints) -> Floats:
     """(R,) px, by the shoelace formula."""
-    following = np.arange(1, len(x) + 1)
-    following[starts[1:] - 1] = starts[:-1]
+    following = following_points(starts)
     return np.add.reduceat(x * y[following] - x[following] * y, starts[:-1]) / 2
+
+
+def following_points(starts: Ints) -> Ints:
+    """(P,) the next point along each ring; after a ring's last comes its first."""
+    following = np.arange(1, starts[-1] + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    return following
 
 
 def _edges(grid: _Grid) -> _Edges:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from imaging.outlines import Bools, Floats, Ints, Outlines, ring_areas
+from imaging.outlines import Bools, Floats, Ints, Outlines, following_points, ring_areas
 
 # Pixels by which a point that is left out may lie beside the line that is drawn instead.
 TOLERANCE: Final = 0.5
@@ -72,7 +72,7 @@ def through_middles(outlines: Outlines) -> Line:
     ring without any such vertex would begin at another point on its other side).
     """
     x, y = 2 * outlines.x, 2 * outlines.y
-    following = _following(outlines.starts)
+    following = following_points(outlines.starts)
     along_x, along_y = x[following] - x, y[following] - y
     step_x, step_y = np.sign(along_x), np.sign(along_y)
     is_long = np.abs(along_x + along_y) > 2  # two middles: of the first pixel and of the last
@@ -90,7 +90,7 @@ def through_middles(outlines: Outlines) -> Line:
     is_vertex = np.stack([fixed, np.zeros_like(fixed), np.zeros_like(fixed)], axis=1)[used]
     starts = _starts(used.sum(axis=1), outlines.starts)
 
-    following = _following(starts)
+    following = following_points(starts)
     to_x, to_y = all_x[following] - all_x, all_y[following] - all_y
     from_x, from_y = np.empty_like(to_x), np.empty_like(to_y)
     from_x[following], from_y[following] = to_x, to_y
@@ -100,13 +100,6 @@ def through_middles(outlines: Outlines) -> Line:
     starts = starts + np.arange(len(starts))
     fixed = is_vertex[closed]
     return Line(all_x[closed], all_y[closed], fixed, starts)
-
-
-def _following(starts: Ints) -> Ints:
-    """(P,) the next point along each ring."""
-    following = np.arange(1, starts[-1] + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    return following
 
 
 def _starts(counts: Ints | Bools, starts: Ints) -> Ints:
