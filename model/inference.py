@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from model.atrous import offer_shifts
 from model.fused import can_fuse, fuse_convolutions
 from model.graphs import Replayed
+from model.image_level import replace_image_level
 from model.segmenter import Segmenter
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -71,6 +72,7 @@ def optimize_for_inference(
     # Convolutions read channels_last maps without reordering them on every call.
     served.to(device, dtype).to(memory_format=torch.channels_last)
     offer_shifts(served.classifier)
+    replace_image_level(served.classifier)
     if can_fuse(device, dtype):
         fuse_convolutions(served)
     fast = InferenceSegmenter(served, device, dtype).eval()
