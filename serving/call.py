@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
-
 from imaging.errors import ImageError
 from serving.answer import Answer
+from serving.device import is_out_of_memory
 from serving.errors import RequestError, error_answer, internal_error_answer, overloaded_answer
 
 logger = logging.getLogger(__name__)
@@ -45,10 +44,10 @@ class Call:
             return function(*inputs)
         except (ImageError, RequestError) as error:
             return error_answer(error)
-        except (MemoryError, torch.cuda.OutOfMemoryError):
-            logger.warning("request %s: no memory in %s", self.request_id, step)
-            return overloaded_answer()
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                logger.warning("request %s: no memory in %s", self.request_id, step)
+                return overloaded_answer()
             # The text stays in the log: it may hold paths, shapes, or what others sent.
             logger.exception("request %s failed in %s", self.request_id, step)
             return internal_error_answer(self.request_id)

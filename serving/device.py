@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +17,10 @@ logger = logging.getLogger(__name__)
 # The worker's exit status when its GPU is lost. Any status but 0 does; this one is sysexits.h's
 # EX_UNAVAILABLE, so that it can be told from a crash in the logs.
 EXIT_DEVICE_LOST = 69
+
+# What a container may use of its machine's cores: "200000 100000" is two, "max 100000" all
+# (cgroup v2, https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files).
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 def pick_device(gpu_id: object) -> torch.device:
@@ -54,13 +60,29 @@ def largest_group(device: torch.device) -> int:
 def share_cores(workers: int) -> int:
     """Give this process its share of the cores, so that workers do not fight over them.
 
-    TorchServe sets no thread count: each of N workers would start a thread on every core.
-    Returns the share, in threads.
+    TorchServe sets no thread count: each of N workers would start a thread on every core. Where
+    OMP_NUM_THREADS is set, PyTorch has read it, and it stays. Returns the share, in threads.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (usable or 1) // max(1, workers))
-    torch.set_num_threads(threads)
-    return threads
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, usable_cores() // max(1, workers)))
+    return torch.get_num_threads()
+
+
+def usable_cores(limit: Path = CPU_LIMIT) -> int:
+    """Cores that this process may use: those it is bound to, within its container's limit."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = map(int, limit.read_text().split())  # microseconds of CPU time in so many
+    except (OSError, ValueError):  # no such limit, or "max": none is set
+        return bound or 1
+    return min(bound or 1, math.ceil(quota / period))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that there was no memory. For the CPU's, PyTorch has no class of its own."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def exit_if_lost(device: torch.device) -> None:

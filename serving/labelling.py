@@ -87,7 +87,8 @@ def cvat(result: Result) -> bytes:
     for entry in result.objects():
         left, top, width, height = entry["bbox"]
         crop = result.mask[top : top + height, left : left + width] == entry["id"]
-        box = [left, top, left + width - 1, top + height - 1]
+        # uint16, or NumPy would make eight bytes of each of the crop's pixels.
+        box = np.array([left, top, left + width - 1, top + height - 1], np.uint16)
         shapes.append(
             {
                 "confidence": f"{entry['confidence']:.4f}",

@@ -18,7 +18,7 @@ from imaging.mask import class_mask, class_mask_and_confidence
 from imaging.select import keep_classes, keep_confident
 from model.preset import Preset
 from serving.asked import Options
-from serving.device import upload
+from serving.device import is_out_of_memory, upload
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def forward(
     try:
         logits: Tensor = net(normalize(upload(images, device), preset))
         return list(torch.split(logits, 1))
-    except torch.cuda.OutOfMemoryError as error:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            return [error] * len(images)
         if len(images) == 1:
             return [error.with_traceback(None)]  # its frames would keep the tensors alive
-    except Exception as error:
-        return [error] * len(images)
     # Out of the except block: until here the error holds the failed attempt's tensors.
     torch.cuda.empty_cache()
     on_halving()

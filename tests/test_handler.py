@@ -49,7 +49,7 @@ class CountingNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.shapes.append(tuple(x.shape))
         if len(x) > self.capacity:
-            raise torch.cuda.OutOfMemoryError("simulated")
+            torch.empty(1 << 60, dtype=torch.uint8)  # the CPU's own error
         logits: Tensor = self.net(x)
         return logits
 

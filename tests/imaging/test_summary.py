@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
+from imaging import summary
 from imaging.rle import coco_rle
-from imaging.summary import class_summaries
+from imaging.summary import class_summaries, sums_of_runs
 
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -74,3 +76,22 @@ def test_json_takes_it_as_it_is() -> None:
     mask = np.arange(12, dtype=np.uint8).reshape(3, 4)
     summaries = class_summaries(mask, mask, LABELS, PALETTE)
     assert json.loads(json.dumps(summaries)) == summaries
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+def test_sums_of_runs_across_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "BLOCK", block)
+    values = np.random.default_rng(0).integers(0, 256, 100).astype(np.uint8)
+    starts = np.array([0, 6, 7, 8, 14, 70, 99])
+    expected = [int(run.sum()) for run in np.split(values, starts[1:])]
+    assert sums_of_runs(values, starts).tolist() == expected
+
+
+def test_memory_stays_far_below_eight_bytes_a_pixel() -> None:
+    mask, confidence = np.zeros((2, 2000, 2000), np.uint8)
+    mask[500:, 500:] = 1
+    tracemalloc.start()
+    class_summaries(mask, confidence, LABELS, PALETTE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * mask.size  # two copies down the columns, and where neighbours differ
