@@ -1,8 +1,7 @@
 """What a request asks for: which image, and which output of it.
 
 TorchServe hands a request over as a mapping, here called its row, from the names of its parts (of
-its query parameters, too) to values. A plain body is the part `body`. A value is bytes, unless its
-content type is JSON (then the parsed document) or text (then a str).
+its query parameters, too) to their bytes. A plain body is the part `body`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imaging.errors import UnreadableImage, UnsupportedImage
+from imaging.errors import UnreadableImage
 from serving.asked import Request, Tensors
 from serving.document import image_in, parse_json, protocol_of
 from serving.errors import RequestError
@@ -80,12 +79,12 @@ def read_request(
     suffix, else by the JSON key, part or query parameter `output`, else chosen by the Accept
     header, where a JSON document in a protocol of its own is answered in that if it may be. Options
     are JSON keys, at the top or in `parameters`, else parts or query parameters, else headers.
-    Raises RequestError, or UnsupportedImage for text.
+    Raises RequestError, or UnreadableImage for an empty body.
     """
     suffix = output_name(headers.get("url_path"))
     named = output_name(row.get(OUTPUT_PART))
     part = image_part(row, headers)
-    if isinstance(part, (str, bytes, bytearray)) and not part:
+    if not part:
         return _request_without_image(suffix or named, headers)
 
     content, image = _unpack(part, headers)
@@ -102,8 +101,8 @@ def read_request(
     )
 
 
-def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> object:
-    """The value of the part that is the image; empty bytes where nothing was sent.
+def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> bytes | bytearray:
+    """The part that is the image; empty bytes where nothing was sent.
 
     Raises RequestError 400 where parts were sent and none is the image, or more than one may be.
     """
@@ -121,7 +120,9 @@ def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> object:
             parts=len(parts),
         )
     if parts:
-        return row[parts[0]]
+        part = row[parts[0]]
+        assert isinstance(part, (bytes, bytearray))  # handler.py sees to it
+        return part
     if headers.get("content-length", "0") == "0":
         return b""
     raise RequestError(400, "image_missing", f"The request holds no image. {HOW_TO_SEND}")
@@ -143,22 +144,13 @@ def output_name(value: object) -> str:
     return value.strip("/ \t\r\n")
 
 
-def _unpack(part: object, headers: Mapping[str, str]) -> tuple[object, bytes | None]:
+def _unpack(part: bytes | bytearray, headers: Mapping[str, str]) -> tuple[object, bytes | None]:
     """The JSON document that a part holds, if any, and the image, if it is not in the document."""
-    is_json = declared_type(headers) == JSON
-    if isinstance(part, (bytes, bytearray)):
-        if HEADER_LENGTH.lower() in headers:
-            return read_binary(bytes(part), headers[HEADER_LENGTH.lower()])
-        if not is_json:
-            return None, bytes(part)
-        part = parse_json(part)  # TorchServe leaves it so, if spelled Application/JSON or invalid
-    elif isinstance(part, str) and not is_json:
-        raise UnsupportedImage(
-            "unsupported_format",
-            "The image is declared as text. Send its own bytes, and its own type or none: "
-            "Content-Type: image/jpeg.",
-        )
-    return part, None
+    if HEADER_LENGTH.lower() in headers:
+        return read_binary(bytes(part), headers[HEADER_LENGTH.lower()])
+    if declared_type(headers) == JSON:
+        return parse_json(part), None
+    return None, bytes(part)
 
 
 def _choose(named: str, accept: str | None, protocol: str | None) -> str:

@@ -126,6 +126,7 @@ class TestProtocol:
         expected: str | None,
     ) -> None:
         headers = {"content-type": "application/json", **({"accept": accept} if accept else {})}
-        row = {"body": {**body, **({"output": named} if named else {})}}
+        document = {**body, **({"output": named} if named else {})}
+        row = {"body": json.dumps(document).encode()}
         request = read_request(row, headers, LABELS)
         assert (request.image, request.output) == (PHOTO, expected or output)
