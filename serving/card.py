@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from imaging.decode import Limits
 from imaging.formats import READ_FORMATS
+from imaging.resize import MAX_ASPECT
 from model.preset import Preset
 from serving.document import SHAPES
 from serving.info import ModelInfo
@@ -36,6 +37,7 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
         "preprocessing": {
             "colours": "RGB, upright by EXIF orientation",
             "short_side": preset.short_side,
+            "max_aspect": MAX_ASPECT,
             "interpolation": "bilinear, antialiased",
             "scale": 1 / 255,
             "mean": list(preset.mean),

@@ -22,6 +22,7 @@ def test_it_says_what_a_client_has_to_know(preset: Preset, info: ModelInfo) -> N
     assert card["input"]["max_bytes"] == 1000
     assert "JPEG" in card["input"]["formats"]
     assert card["preprocessing"]["short_side"] == preset.short_side
+    assert card["preprocessing"]["max_aspect"] == 4
     assert [output["name"] for output in card["outputs"]] == [*MEDIA_TYPES, "page"]
     assert card["void"] == 0
     assert {option["name"] for option in card["options"]} == {"classes", "threshold"}
