@@ -184,14 +184,15 @@ def model_in(archive: Path) -> str:
 def stop(folder: Path) -> bool:
     """End the instance in `folder`, all its processes; returns whether there was one.
 
-    Requests that run behind a gateway get their answers first.
+    Requests that run behind a gateway get their answers first. A gateway alone, whose TorchServe
+    is gone, is an instance too.
     """
-    gateway.stop(gateway_folder(folder))
+    had_gateway = gateway.stop(gateway_folder(folder))
     group = running_group(folder)
     if group is not None:
         end_group(group)
     remove_temp(folder)
-    return group is not None
+    return had_gateway or group is not None
 
 
 def run(archive: Path, folder: Path, ports: Ports) -> None:

@@ -172,6 +172,14 @@ def test_no_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gateway.start(tmp_path, 1, b"", free_ports().inference)
 
 
+def test_a_gateway_whose_torchserve_is_gone_is_stopped(nginx: Path, tmp_path: Path) -> None:
+    folder = gateway_folder(tmp_path)
+    front = gateway.start(folder, 1, b"", free_ports().inference, address=HOST)
+    assert stop(tmp_path)
+    assert not why_not(front.port)
+    assert not stop(tmp_path)
+
+
 def test_what_is_not_there_is_not_stopped(tmp_path: Path) -> None:
     assert not gateway.stop(tmp_path)
 
