@@ -1,8 +1,8 @@
 """Why there is no segmentation.
 
 SegmenterError
-  Unreachable        no connection, or it broke, after all retries
-  NoAnswer           the service took the image and did not answer in time
+  Unreachable        no connection, after all retries
+  NoAnswer           connected, and no answer, or not all of it: in time, or after all retries
   AnswerError        what answered is not the service
   Refused            4xx: the request is at fault
   ServiceFailed      5xx: the service is at fault, or has too much to do (503)
@@ -19,11 +19,14 @@ class SegmenterError(Exception):
 
 
 class Unreachable(SegmenterError):
-    """No connection could be made or kept, in spite of retries."""
+    """No connection could be made, in spite of retries."""
 
 
 class NoAnswer(SegmenterError):
-    """Connected, but no answer within the timeout. Not tried again: the image may be the reason."""
+    """Connected, but no answer within the timeout, or its connection broke at every try.
+
+    What takes too long is not tried again: the image may be the reason.
+    """
 
 
 class AnswerError(SegmenterError):

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, Retry
-from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import DecodeError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
 
-from client.errors import NoAnswer, Unreachable, answered_error
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from client.errors import NoAnswer, SegmenterError, Unreachable, answered_error
 
 VERSION = "1.0"  # of the model, as scripts/build_archive.py writes it
 
 # Too many requests; the gateway has no service; overloaded. A prediction changes nothing, so that
 # it may be sent again.
 TRY_AGAIN = (429, 502, 503)
+
+# Seconds to make a connection. An address that swallows what is sent to it would cost `timeout` at
+# every try; this leaves room for three lost packets, which TCP sends again after 1, 3 and 7 s.
+CONNECT_SECONDS = 10.0
+
+# Of a connection that was made and did not last. What goes wrong while connecting comes as
+# MaxRetryError, TLS included.
+BROKEN = (ProtocolError, DecodeError, SSLError)
 
 # Seconds. The pauses between tries are 0, 2, 4, 8, ... times the first, each with as much again at
 # random, so that clients turned away together do not come back together; Retry-After goes before.
@@ -37,8 +42,8 @@ class Service:
 
     `url` is its address, as http://HOST:8080/predictions/segmenter, with /VERSION at the end for
     another version than 1.0; `token` what its gateway asks for; `verify` False for any
-    certificate, or the file of one to trust; `timeout` the seconds that one try may take; `retries`
-    how often to try again; `connections` how many threads ask.
+    certificate, or the file of one to trust; `timeout` the seconds for which the service may be
+    silent, once connected; `retries` how often to try again; `connections` how many threads ask.
     """
 
     def __init__(
@@ -59,7 +64,15 @@ class Service:
         self.http.trust_env = urlsplit(url).hostname not in LOOPBACK
         if token is not None:
             self.http.auth = BearerToken(token)
-        adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Patience.of(retries))
+        # The adapters' own retries end where an answer begins, and it may break off after that.
+        self.patience = Retry(
+            retries,
+            backoff_factor=FIRST_PAUSE,
+            backoff_jitter=FIRST_PAUSE,
+            backoff_max=LONGEST_PAUSE,
+            retry_after_max=LONGEST_PAUSE,
+        )
+        adapter = HTTPAdapter(pool_maxsize=connections)
         self.http.mount("http://", adapter)
         self.http.mount("https://", adapter)
 
@@ -68,21 +81,50 @@ class Service:
 
         Raises a SegmenterError.
         """
+        patience = self.patience
+        while True:
+            try:
+                return self._ask_once(image, output)
+            except Passing as passing:
+                if not patience.total:
+                    raise passing.error from passing.__cause__
+                patience = patience.increment("POST")
+                try:
+                    patience.sleep(passing.answer)
+                except InvalidHeader:  # a Retry-After that is neither seconds nor a date
+                    patience.sleep()
+
+    def _ask_once(self, image: bytes, output: str) -> bytes:
+        """As `ask`, in one try: raises Passing where another may fare better."""
+        begin = time.monotonic()
         try:
             answer = self.http.post(
                 f"{self.url}/{output}",
                 data=image,
-                timeout=self.timeout,
+                timeout=(CONNECT_SECONDS, self.timeout),
                 verify=self.verify,  # here, as the environment goes before the session's
                 allow_redirects=False,  # a POST would become a GET
             )
-        except requests.ReadTimeout:
-            raise NoAnswer(f"no answer from {self.url} within {self.timeout:g} s") from None
         except requests.RequestException as error:
-            raise Unreachable(f"cannot reach {self.url}: {reason(error)}") from error
-        if answer.status_code != requests.codes.ok:
-            raise answered_error(answer.status_code, answer.content)
-        return answer.content
+            raise self._lost(error, time.monotonic() - begin) from error
+        if answer.status_code == requests.codes.ok:
+            return answer.content
+        failure = answered_error(answer.status_code, answer.content)
+        raise Passing(failure, answer.raw) if answer.status_code in TRY_AGAIN else failure
+
+    def _lost(self, error: requests.RequestException, seconds: float) -> SegmenterError | Passing:
+        """What it means that there is no answer, or not all of one, after so many seconds."""
+        cause = error.args[0] if error.args else None  # urllib3's, which knows how far it came
+        if isinstance(cause, ReadTimeoutError):
+            return NoAnswer(f"no answer from {self.url}, or not all of it, in {seconds:.3g} s")
+        if isinstance(cause, BROKEN):
+            return Passing(NoAnswer(f"{self.url} broke off: {reason(error)}"))
+        unreachable = Unreachable(f"cannot reach {self.url}: {reason(error)}")
+        # A wrong certificate stays wrong, and so does an address that is none.
+        passes = isinstance(error, requests.ConnectionError) and not isinstance(
+            error, requests.exceptions.SSLError
+        )
+        return Passing(unreachable) if passes else unreachable
 
     def close(self) -> None:
         self.http.close()
@@ -99,35 +141,16 @@ class Service:
         self.close()
 
 
-class Patience(Retry):
-    """When to send a request again."""
+class Passing(Exception):
+    """A try that failed of what may be over at the next; `error` is what to raise after the last.
 
-    @classmethod
-    def of(cls, retries: int) -> Patience:
-        return cls(
-            total=retries,
-            other=0,  # TLS: a wrong certificate stays wrong
-            allowed_methods=None,  # POST too
-            status_forcelist=TRY_AGAIN,
-            raise_on_status=False,  # the last answer says why
-            backoff_factor=FIRST_PAUSE,
-            backoff_jitter=FIRST_PAUSE,
-            backoff_max=LONGEST_PAUSE,
-            retry_after_max=LONGEST_PAUSE,
-        )
+    `answer` is what the service said, and after how long to come back, if it said anything.
+    """
 
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
+    def __init__(self, error: SegmenterError, answer: BaseHTTPResponse | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.answer = answer
 
 
 def with_version(url: str) -> str:

@@ -35,7 +35,7 @@ import urllib3
 from PIL import Image
 from tqdm import tqdm
 
-from client import AnswerError, SegmenterError, Service, Unreachable
+from client import AnswerError, NoAnswer, SegmenterError, Service, Unreachable
 from client.errors import AnsweredError
 from client.service import TRY_AGAIN
 from scripts.half_blocks import half_blocks
@@ -63,7 +63,8 @@ MAX_BYTES = 48 << 20
 # Statuses that say nothing of the image: every other one would get them, too.
 NOT_THE_IMAGE = (401, 403, 404, 405)
 
-# Images in a row for which the service has no time after all retries: then it is not the image.
+# Images in a row that got no answer, or none but that there is no time for them, after all retries:
+# then it is not the image.
 TURNED_AWAY = 8
 
 
@@ -107,8 +108,8 @@ def run(
 ) -> None:
     """Segment all images, `concurrency` at a time, and enter them into `tally`.
 
-    Raises Stopped when the service cannot be reached, does not let us in, or has turned away
-    TURNED_AWAY images in a row, each as often as was allowed.
+    Raises Stopped when the service cannot be reached, does not let us in, or has turned away or not
+    answered TURNED_AWAY images in a row, each as often as was allowed.
     """
     turned_away = 0
     work = partial(segment_file, service=service, outputs=outputs)
@@ -210,8 +211,9 @@ def is_final(error: Exception) -> bool:
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether the service had no time, or no room: for too large an image it never has."""
-    return isinstance(error, AnsweredError) and error.status in TRY_AGAIN
+    """Whether the service had no time, no room (for too large an image it never has), no answer."""
+    turned_away = isinstance(error, AnsweredError) and error.status in TRY_AGAIN
+    return turned_away or isinstance(error, NoAnswer)
 
 
 def why(error: Exception) -> str:

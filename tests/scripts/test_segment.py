@@ -31,6 +31,7 @@ from tests.photos import encoded
 TIMEOUT = 60  # seconds: a bound against hanging
 
 Reply = tuple[int, dict[str, str]]  # status and headers
+CUT = {"Content-Length": "100000", "Connection": "close"}  # of an answer that breaks off
 
 
 @dataclass
@@ -76,12 +77,12 @@ def server(journal: Journal) -> Iterator[Journal]:
                 return
             with contextlib.suppress(ConnectionError):
                 self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                for name, value in {"Content-Length": str(len(content)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
                 self.wfile.flush()
-            if status == 200:
+            if status == 200 and headers != CUT:
                 with journal.lock:
                     journal.bodies[body] += 1
 
@@ -142,6 +143,27 @@ def test_a_busy_service_is_asked_again(here: Path, quick: None, status: int) -> 
     assert len(journal.times) == 12
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(here: Path, quick: None) -> None:
+    files(here / "in", 4)
+    with server(Journal(lambda n: (200, CUT if n < 8 else {}))) as journal:
+        assert segment.main(["in", "--url", journal.url]) == 0
+    assert journal.answered == 4
+    assert len(journal.times) == 12
+
+
+def test_an_image_whose_answers_all_break_off_fails_alone(
+    here: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files(here / "in", 5)
+    with server(Journal(lambda n: (200, CUT if n in (2, 3) else {}))) as journal:
+        options = ["--retries", "1", "--concurrency", "1"]
+        assert segment.main(["in", "--url", journal.url, *options]) == 1
+    assert journal.answered == 4
+    printed = capsys.readouterr().err
+    assert "failed: in/002.jpg" in printed
+    assert "broke off" in printed
+
+
 def test_nobody_there_stops_the_run(
     here: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,7 +201,7 @@ def test_a_wrong_token_stops_the_run(here: Path, capsys: pytest.CaptureFixture[s
     assert "not finished" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize("status", [429, 502, 503, 0])
 def test_a_service_that_stays_busy_stops_the_run(
     here: Path, quick: None, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:

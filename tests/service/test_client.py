@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import io
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +17,7 @@ import requests
 from PIL import Image
 from pycocotools import mask as coco
 
-from client import AnswerError, Refused, Service, ServiceFailed, Unreachable, segment
+from client import AnswerError, NoAnswer, Refused, Service, ServiceFailed, Unreachable, segment
 from client.errors import answered_error
 from client.rle import paint
 from client.service import with_version
@@ -78,6 +84,69 @@ def test_nobody_there() -> None:
         segment(PHOTO, service=Service(url, retries=1))
 
 
+def test_an_address_that_swallows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog that is full: to more connections Linux says nothing."""
+    monkeypatch.setattr("client.service.CONNECT_SECONDS", 0.05)
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/predictions/segmenter"
+        with (
+            Service(url, retries=1, timeout=2) as service,
+            pytest.raises(Unreachable, match="timed out") as caught,
+        ):
+            service.ask(PHOTO, "json")
+    assert "connect timeout=0.05" in str(caught.value.__cause__)  # of 2 s, not one
+
+
+OVERLOADED = b"HTTP/1.1 503 -\r\nContent-Length: 0\r\nRetry-After: soon\r\n\r\n"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmask"
+HALF = WHOLE[:-2]
+CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nma"
+NOTHING = b""
+
+
+@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK])
+def test_what_breaks_off_is_asked_for_again(quick: None, broken: bytes) -> None:
+    with answering(broken, OVERLOADED, broken, WHOLE) as (url, asked), Service(url) as service:
+        assert service.ask(PHOTO, "mask") == b"mask"
+    assert asked == [PHOTO] * 4
+
+
+@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK])
+def test_breaking_off_and_turning_away_count_together(quick: None, broken: bytes) -> None:
+    with (
+        answering(broken, OVERLOADED, broken, WHOLE) as (url, asked),
+        Service(url, retries=2) as service,
+        pytest.raises(NoAnswer, match="broke off"),
+    ):
+        service.ask(PHOTO, "mask")
+    assert asked == [PHOTO] * 3
+
+
+def test_the_last_try_says_why(quick: None) -> None:
+    with (
+        answering(HALF, OVERLOADED) as (url, _),
+        Service(url, retries=1) as service,
+        pytest.raises(ServiceFailed),
+    ):
+        service.ask(PHOTO, "mask")
+
+
+@pytest.mark.parametrize("begun", [NOTHING, HALF])
+def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
+    with (
+        answering(begun, silent=True) as (url, asked),
+        Service(url, timeout=0.1) as service,
+        pytest.raises(NoAnswer, match="not all of it"),
+    ):
+        service.ask(PHOTO, "mask")
+    assert asked == [PHOTO]
+
+
 def test_what_is_no_image_is_not_sent() -> None:
     with pytest.raises(ValueError, match="float64"):
         segment(np.zeros((4, 4)), url="http://127.0.0.1:1/")
@@ -109,6 +178,40 @@ def test_errors_of_others_on_the_way() -> None:
 def test_the_version_in_the_address() -> None:
     assert with_version("http://h/predictions/m/") == "http://h/predictions/m/1.0"
     assert with_version("http://h/predictions/m/2.0") == "http://h/predictions/m/2.0"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.service.FIRST_PAUSE", 0.01)
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes, silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+    """A server's URL, and the bodies it was sent. It says those bytes in turn, and hangs up.
+
+    Or, `silent`, it keeps the connections, and says no more.
+    """
+    left, asked, over = deque(answers), list[bytes](), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.wfile.write(left.popleft())
+            if silent:
+                over.wait()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}/predictions/segmenter", asked
+        finally:
+            over.set()
+            listener.shutdown()
+            thread.join()
 
 
 def served_mask(url: str, body: bytes) -> np.ndarray:
