@@ -1,4 +1,4 @@
-"""Time the forward on a GPU: torchvision's DeepLabV3 in four ways, and ours. One table.
+"""Time the forward on a GPU: torchvision's DeepLabV3 in three ways, and ours. One table.
 
     python -m scripts.bench_gpu [--json FILE]
 
@@ -6,6 +6,9 @@ Needs torch and torchvision only. Weights are random, the same for all. A forwar
 images that are on the device already, and leaves logits there. `of product` is the share of the
 measured bf16 rate of matrix products that a forward's arithmetic comes to, counted as torchvision
 does it: without the work that ours leaves out, so that ours may pass what its products reach.
+
+Rows are printed, and the file is written, as they are measured. What torch.compile tunes comes
+last, since each of its rows takes minutes: a run may be ended there.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
 from model import build_segmenter, optimize_for_inference
+from model.segmenter import Segmenter
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -52,7 +56,7 @@ class Figure:
     size: tuple[int, int]
     batch: int
     contender: str
-    images_per_second: float
+    images_per_second: float  # 0: it failed
     of_product: float  # 0..1
     agreement: float  # share of the cells with the class that eager fp32 gives them
 
@@ -60,80 +64,92 @@ class Figure:
 class Logits(nn.Module):
     """torchvision's network, less its enlargement of the logits: ours leaves that to the mask."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.net = NETWORKS[name](
+        net = NETWORKS[name](
             weights=None, weights_backbone=None, num_classes=NUM_CLASSES, aux_loss=False
         )
+        net.load_state_dict(weights)
+        self.backbone = net.get_submodule("backbone")
+        self.classifier = net.get_submodule("classifier")
 
     def forward(self, x: Tensor) -> Tensor:
-        backbone, classifier = (
-            self.net.get_submodule("backbone"),
-            self.net.get_submodule("classifier"),
-        )
-        logits: Tensor = classifier(backbone(x)["out"])
+        logits: Tensor = self.classifier(self.backbone(x)["out"])
         return logits
 
 
 def figures_of(
     name: str,
+    contenders: Sequence[str],
     device: torch.device,
     sizes: Sequence[tuple[int, int]],
     batches: Sequence[int],
-    compiled: bool,
+    rate: float,
 ) -> Iterator[Figure]:
-    """Every contender at every size and batch; each alone in memory, the plain one first."""
+    """The contenders, keys of WAYS, at every size and batch; each alone beside the plain one.
+
+    `rate` is the device's, of bf16 products, in operations per second.
+    """
     torch.manual_seed(0)
     ours = build_segmenter(name, NUM_CLASSES).eval()
-    plain = Logits(name).eval()
-    plain.net.load_state_dict(ours.state_dict())
-    rate = product_rate(device, GEMM_SIDE)
+    plain = Logits(name, ours.state_dict()).eval()
+    exact = WAYS[PLAIN](plain, ours, device)
     for size in sizes:
+        work = operations(plain, size)
         for batch in batches:
             images = torch.randn(batch, 3, *size, device=device)
-            reference: Tensor | None = None
-            for contender, make in contenders(plain, ours, device, compiled):
-                forward = make()
-                with torch.inference_mode():
-                    label = forward(images).argmax(1)
-                    reference = label if reference is None else reference
-                    seconds = median_seconds(forward, images)
-                yield Figure(
-                    name,
-                    size,
-                    batch,
-                    contender,
-                    batch / seconds,
-                    operations(plain, size) * batch / seconds / rate,
-                    float((label == reference).float().mean()),
-                )
-                del forward
+            with torch.inference_mode():
+                expected = exact(images).argmax(1)
+            for contender in contenders:
+                try:
+                    speed, same = measure(WAYS[contender](plain, ours, device), images, expected)
+                except Exception as error:
+                    print(f"{contender}, {size}, {batch}: {error}", file=sys.stderr)
+                    speed = same = 0.0
+                yield Figure(name, size, batch, contender, speed, work * speed / rate, same)
+                torch.compiler.reset()  # or compiled code of the last shape would stay, and count
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
 
 
-def contenders(
-    plain: nn.Module, ours: nn.Module, device: torch.device, compiled: bool
-) -> Iterator[tuple[str, Callable[[], Forward]]]:
-    """Name, and what builds the forward. The first is what the others are compared with."""
+@torch.inference_mode()
+def measure(forward: Forward, images: Tensor, expected: Tensor) -> tuple[float, float]:
+    """Images per second, and the share of the cells (B, h, w) with the expected class."""
+    same = (forward(images).argmax(1) == expected).float().mean()
+    return len(images) / median_seconds(forward, images), float(same)
 
-    def fp32() -> Forward:
-        return copy_to(plain, device, torch.float32)
 
-    def bf16() -> Forward:
-        net = copy_to(plain, device, torch.bfloat16)
-        return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last))
+def fp32(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    return copy_to(plain, device, torch.float32)
 
-    def autotuned() -> Forward:
-        net = torch.compile(copy_to(plain, device, torch.bfloat16), mode="max-autotune")
-        # Its output lives in a CUDA graph's memory, which the next call overwrites.
-        return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last)).clone()
 
-    yield "torchvision, eager fp32", fp32
-    yield "torchvision, eager bf16, channels_last", bf16
-    if compiled:
-        yield "torchvision, torch.compile(max-autotune), bf16", autotuned
-    yield "ours", lambda: optimize_for_inference(ours, device)  # type: ignore[arg-type]
+def bf16(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    net = copy_to(plain, device, torch.bfloat16)
+    return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last))
+
+
+def autotuned(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    net = torch.compile(copy_to(plain, device, torch.bfloat16), mode="max-autotune", dynamic=False)
+    # Its output lives in a CUDA graph's memory, which the next call overwrites.
+    return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last)).clone()
+
+
+def optimized(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    net = optimize_for_inference(ours, device)
+    net(torch.randn(1, 3, *SIZES[0]))  # as a worker's first, by which it chooses among its ways
+    return net
+
+
+PLAIN: Final = "torchvision, eager fp32 (convolutions in TF32)"
+COMPILED: Final = "torchvision, torch.compile(max-autotune), bf16"
+
+# What builds each forward; the first is what the others are compared with.
+WAYS: Final[dict[str, Callable[[Logits, Segmenter, torch.device], Forward]]] = {
+    PLAIN: fp32,
+    "torchvision, eager bf16, channels_last": bf16,
+    "ours": optimized,
+    COMPILED: autotuned,
+}
 
 
 def copy_to(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -177,23 +193,22 @@ def product_rate(device: torch.device, side: int) -> float:
     return 2 * side**3 / median_seconds(lambda x: x @ x, a)
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Markdown, with the gain over the first contender of the same network, size and batch."""
-    lines = [
-        "| network | size | batch | | img/s | times as fast | of product | agreement |",
-        "|---|---|---:|---|---:|---:|---:|---:|",
-    ]
-    first: dict[tuple[object, ...], float] = {}
-    for f in figures:
-        gain = f.images_per_second / first.setdefault(
-            (f.network, f.size, f.batch), f.images_per_second
-        )
-        size = f"{f.size[0]}x{f.size[1]}"
-        lines.append(
-            f"| {f.network} | {size} | {f.batch} | {f.contender} | {f.images_per_second:.1f} "
-            f"| {gain:.2f} | {f.of_product:.2f} | {f.agreement:.4f} |"
-        )
-    return "\n".join(lines)
+HEAD: Final = (
+    "| network | size | batch | | img/s | times as fast | of product | agreement |\n"
+    "|---|---|---:|---|---:|---:|---:|---:|"
+)
+
+
+def row(figure: Figure, first: Figure) -> str:
+    """A line of the Markdown table under HEAD; the gain is that over `first`."""
+    f, size = figure, f"{figure.size[0]}x{figure.size[1]}"
+    if not f.images_per_second:
+        return f"| {f.network} | {size} | {f.batch} | {f.contender} | failed | | | |"
+    gain = f.images_per_second / first.images_per_second if first.images_per_second else 0
+    return (
+        f"| {f.network} | {size} | {f.batch} | {f.contender} | {f.images_per_second:.1f} "
+        f"| {gain:.2f} | {f.of_product:.2f} | {f.agreement:.4f} |"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,21 +221,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: torch sees no GPU; scripts.benchmark is for the CPU", file=sys.stderr)
         return 1
     device = torch.device("cuda")
+    rate = product_rate(device, GEMM_SIDE)
     conditions = {
         "device": torch.cuda.get_device_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "bf16 product, TFLOP/s": round(product_rate(device, GEMM_SIDE) / 1e12, 1),
+        "bf16 product, TFLOP/s": round(rate / 1e12, 1),
     }
-    print("\n".join(f"{key}: {value}" for key, value in conditions.items()), end="\n\n", flush=True)
-    figures = [
-        figure for name in NETWORKS for figure in figures_of(name, device, SIZES, BATCHES, True)
-    ]
-    print(table(figures))
-    if options.json:
-        report = {"conditions": conditions, "figures": [asdict(figure) for figure in figures]}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    print("\n".join(f"{key}: {value}" for key, value in conditions.items()), end="\n\n")
+    print(HEAD, flush=True)
+    figures: list[Figure] = []
+    firsts: dict[tuple[object, ...], Figure] = {}
+    quick = [way for way in WAYS if way != COMPILED]
+    for contenders in (quick, [COMPILED]):
+        for name in NETWORKS:
+            for figure in figures_of(name, contenders, device, SIZES, BATCHES, rate):
+                first = firsts.setdefault((name, figure.size, figure.batch), figure)
+                print(row(figure, first), flush=True)
+                figures.append(figure)
+                if options.json:
+                    report = {"conditions": conditions, "figures": [*map(asdict, figures)]}
+                    options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
