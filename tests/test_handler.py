@@ -100,6 +100,20 @@ def test_out_of_memory_halves_the_group(handler: SegmentationHandler, folder: Pa
     assert all(status(context, index) == 200 for index in range(5))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_masks_of_the_cpu(handler: SegmentationHandler, folder: Path) -> None:
+    """Each shape runs without a graph, is captured, and is replayed."""
+    on_gpu = SegmentationHandler()
+    on_gpu.initialize(context_for([], folder, gpu=0))
+    bodies = [photo_bytes(64, 96, 1), photo_bytes(96, 64, 2), photo_bytes(64, 96, 3)]
+    expected = [mask_alone(handler, folder, body) for body in bodies]
+    for _ in range(3):
+        answers, _ = ask(on_gpu, folder, bodies)
+        for answer, mask in zip(answers, expected, strict=True):
+            assert agreement(mask_in(answer), mask) > 0.98
+    on_gpu.threads.shutdown()
+
+
 def test_an_image_that_does_not_fit_alone_is_503(
     handler: SegmentationHandler, folder: Path
 ) -> None:
@@ -173,14 +187,14 @@ def ask(
     return handler.handle(rows, context), context
 
 
-def context_for(headers: Sequence[dict[str, str]], folder: Path) -> Context:
+def context_for(headers: Sequence[dict[str, str]], folder: Path, gpu: int | None = None) -> Context:
     """TorchServe's own context, filled as its worker fills it."""
     context = Context(
         "segmenter",
         str(folder),
         {"model": {"modelName": "segmenter", "modelVersion": "1.0"}},
         batch_size=8,
-        gpu=None,
+        gpu=gpu,
         mms_version="0.12.0",
     )
     context.model_yaml_config = {}
