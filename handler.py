@@ -106,6 +106,8 @@ class SegmentationHandler:
             masks = list(self.threads.map(self.mask, calls, requests, photos, logits))
         with batch.stage("encode"):
             answers = sendable(list(self.threads.map(self.encode, calls, requests, masks)))
+        for call in calls:
+            call.took("batch", sum(batch.seconds.values()))  # in which it waited for the others
         for request, answer in zip(requests, answers):
             if isinstance(request, Request) or answer.status != HTTPStatus.OK:  # else no image
                 batch.answered(getattr(request, "output", None), answer.status)

@@ -147,7 +147,22 @@ def test_answers_say_what_gave_them(handler: SegmentationHandler, folder: Path) 
         assert headers["Model-Digest"] == handler.model.digest
         assert "decode;dur=" in headers["Server-Timing"]
     steps = context.get_response_headers(0)["Server-Timing"].split(", ")
-    assert [step.split(";")[0] for step in steps] == ["decode", "forward", "mask", "encode"]
+    assert [step.split(";")[0] for step in steps] == [
+        "decode",
+        "forward",
+        "mask",
+        "encode",
+        "batch",
+    ]
+
+
+def test_an_answer_says_how_long_it_waited_for_others(
+    handler: SegmentationHandler, folder: Path
+) -> None:
+    _, context = ask(handler, folder, [photo_bytes(64, 96), photo_bytes(96, 64)])
+    small, other = (timings(context.get_response_headers(index)) for index in range(2))
+    assert small["batch"] == other["batch"]
+    assert small["batch"] > small["forward"] + other["forward"]
 
 
 def test_the_card_is_for_describe_alone(handler: SegmentationHandler, folder: Path) -> None:
@@ -201,6 +216,12 @@ def context_for(headers: Sequence[dict[str, str]], folder: Path, gpu: int | None
     context.request_ids = {index: f"id-{index}" for index in range(len(headers))}
     context.request_processor = [RequestProcessor(dict(entry)) for entry in headers]
     return context
+
+
+def timings(headers: dict[str, str]) -> dict[str, float]:
+    """Milliseconds by stage."""
+    entries = (entry.split(";dur=") for entry in headers["Server-Timing"].split(", "))
+    return {stage: float(milliseconds) for stage, milliseconds in entries}
 
 
 def mask_alone(handler: SegmentationHandler, folder: Path, body: bytes) -> np.ndarray:

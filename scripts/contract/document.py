@@ -261,7 +261,7 @@ def answer_headers() -> Json:
             ("Model-Name", "the preset's"),
             ("Model-Version", "the archive's"),
             ("Model-Digest", "sha256: and 64 hex digits, of the weights"),
-            ("Server-Timing", "milliseconds by stage"),
+            ("Server-Timing", "milliseconds by stage; `batch` is all that were computed together"),
         )
     }
 
