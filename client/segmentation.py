@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,15 +48,15 @@ class Segmentation:
     classes: tuple[Class, ...]  # those in the mask, largest first
     model: Mapping[str, str]  # name, version, digest (SHA-256 of the weights)
     image: bytes  # as it was sent
-    service: Service
+    ask: Callable[[bytes, str], bytes]  # the service: an image and an output's name to the answer
 
     def overlay(self) -> Image.Image:
         """The photo with the classes blended in: RGB, H x W."""
-        return _picture(self.service.ask(self.image, "overlay"))
+        return _picture(self.ask(self.image, "overlay"))
 
     def confidence(self) -> npt.NDArray[np.uint8]:
         """(H, W): probability of the winning class x 255."""
-        return np.array(_picture(self.service.ask(self.image, "confidence")), np.uint8)
+        return np.array(_picture(self.ask(self.image, "confidence")), np.uint8)
 
 
 def segment(
@@ -73,18 +74,27 @@ def segment(
     """
     if (url is None) == (service is None):
         raise TypeError("give either url or service")
+    ask: Callable[[bytes, str], bytes]
     if service is None:
         assert url is not None
-        service = Service(url, token=token)
+        ask = partial(ask_once, url, token)
+    else:
+        ask = service.ask
     body = image_bytes(image)
-    answer = service.ask(body, "json")
+    answer = ask(body, "json")
     try:
         document = json.loads(answer)
         mask = _mask(document)
         classes = tuple(_class(entry) for entry in document["classes"])
-        return Segmentation(mask, classes, document["model"], body, service)
+        return Segmentation(mask, classes, document["model"], body, ask)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise AnswerError(f"not a segmentation: {answer[:80]!r}") from error
+
+
+def ask_once(url: str, token: str | None, image: bytes, output: str) -> bytes:
+    """As Service.ask, by a connection that is closed then: results are kept by the thousand."""
+    with Service(url, token=token) as service:
+        return service.ask(image, output)
 
 
 def image_bytes(image: ImageLike) -> bytes:

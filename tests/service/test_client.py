@@ -10,8 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 import requests
 from PIL import Image
@@ -108,15 +110,20 @@ HALF = WHOLE[:-2]
 CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nma"
 NOTHING = b""
 
+# A pixel of no class.
+DOCUMENT = b"""{"size": {"width": 1, "height": 1}, "model": {}, "void": 255, "classes": [
+    {"id": 255, "label": "void", "colour": [0, 0, 0], "pixels": 1, "fraction": 1.0,
+     "bbox": [0, 0, 1, 1], "confidence": 0.5, "rle": {"size": [1, 1], "counts": "01"}}]}"""
 
-@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK])
+
+@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK], ids=["nothing", "half", "chunk"])
 def test_what_breaks_off_is_asked_for_again(quick: None, broken: bytes) -> None:
     with answering(broken, OVERLOADED, broken, WHOLE) as (url, asked), Service(url) as service:
         assert service.ask(PHOTO, "mask") == b"mask"
     assert asked == [PHOTO] * 4
 
 
-@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK])
+@pytest.mark.parametrize("broken", [NOTHING, HALF, CHUNK], ids=["nothing", "half", "chunk"])
 def test_breaking_off_and_turning_away_count_together(quick: None, broken: bytes) -> None:
     with (
         answering(broken, OVERLOADED, broken, WHOLE) as (url, asked),
@@ -136,7 +143,7 @@ def test_the_last_try_says_why(quick: None) -> None:
         service.ask(PHOTO, "mask")
 
 
-@pytest.mark.parametrize("begun", [NOTHING, HALF])
+@pytest.mark.parametrize("begun", [NOTHING, HALF], ids=["nothing", "half"])
 def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
     with (
         answering(begun, silent=True) as (url, asked),
@@ -145,6 +152,28 @@ def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
     ):
         service.ask(PHOTO, "mask")
     assert asked == [PHOTO]
+
+
+def test_results_keep_no_connections() -> None:
+    """Whoever asks by address has closed what was opened, though the server would keep it."""
+    answers = [kept_open(DOCUMENT)] * 2 + [kept_open(encoded(photo(1, 1), "PNG"))] * 2
+    with answering(*answers, silent=True) as (url, asked):
+        results = [segment(PHOTO, url=url) for _ in range(2)]
+        assert connections_to(url) == 0
+        for found in results:
+            found.overlay()
+        assert connections_to(url) == 0
+    assert asked == [PHOTO] * 4
+
+
+def connections_to(url: str) -> int:
+    """Of this process's, those that it has opened and not closed."""
+    ends = [one.raddr for one in psutil.Process().net_connections("tcp")]
+    return sum(bool(end) and end.port == urlsplit(url).port for end in ends)
+
+
+def kept_open(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 def test_what_is_no_image_is_not_sent() -> None:
