@@ -53,6 +53,11 @@ SUFFIXES = {
     "json": ".json",
     "confidence": ".confidence.png",
     "npy": ".npy",
+    "coco": ".coco.json",
+    "coco-polygons": ".coco-polygons.json",
+    "geojson": ".geojson",
+    "labelstudio": ".labelstudio.json",
+    "cvat": ".cvat.json",
 }
 PICTURES = ("mask", "overlay", "confidence")
 
@@ -72,7 +77,7 @@ TURNED_AWAY = 8
 class Found:
     """What came of one image: the answers by name, and pixels by class label.
 
-    No pixels are known where only an overlay or the confidence was asked for.
+    No pixels are known where neither mask, npy nor json was asked for.
     """
 
     answers: dict[str, bytes]
@@ -280,7 +285,7 @@ def segment_stdin(service: Service, outputs: Sequence[str]) -> int:
         sys.stdout.buffer.flush()
     elif output in PICTURES:
         show(answer)
-    elif output == "json":
+    elif output != "npy":
         print(answer.decode())
     else:
         say("not written: an array is nothing for a terminal; send it to a file with >")

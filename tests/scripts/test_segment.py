@@ -332,6 +332,11 @@ def test_asked_wrongly(
     assert not (here / "segmented").exists()
 
 
+def test_no_two_outputs_have_the_same_file() -> None:
+    ends = list(segment.SUFFIXES.values())
+    assert len(set(ends)) == len(ends)
+
+
 def test_a_second_run_into_a_folder_is_kept_out(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

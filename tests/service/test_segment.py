@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,12 @@ def test_all_outputs_of_a_folder(
     assert sum(counts.values()) == mask.size
     for name in ("a.png.overlay.jpg", "a.png.confidence.png"):
         assert opened(made / name).size == (113, 75)
+    labels = {entry["label"] for entry in read_json(made / "a.png.json")["classes"]}
+    for name in ("coco", "coco-polygons"):
+        assert read_json(made / f"a.png.{name}.json")["annotations"]
+    assert {detection["label"] for detection in read_json(made / "a.png.cvat.json")} <= labels
+    assert read_json(made / "a.png.geojson")["features"]
+    assert read_json(made / "a.png.labelstudio.json")["result"]
     printed = capsys.readouterr()
     assert "failed: in/deep/broken.jpg: unsupported_format:" in printed.err
     assert "3 segmented, 1 failed" in printed.err
@@ -70,6 +77,5 @@ def opened(path: Path) -> Image.Image:
     return Image.open(io.BytesIO(path.read_bytes()))
 
 
-def read_json(path: Path) -> dict[str, list[dict[str, int]]]:
-    document: dict[str, list[dict[str, int]]] = json.loads(path.read_text())
-    return document
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
