@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -41,7 +41,8 @@ class Class:
 class Segmentation:
     """What the service found. H and W are those of the image turned upright by its EXIF data.
 
-    `overlay` and `confidence` ask the service once more, and raise what `segment` raises.
+    Void, where pixels were made void, is one of the classes. `overlay` and `confidence` ask the
+    service once more, in the same way, and raise what `segment` raises.
     """
 
     mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, or uint16 where an id is over 255
@@ -65,36 +66,47 @@ def segment(
     url: str | None = None,
     token: str | None = None,
     service: Service | None = None,
+    classes: Sequence[str | int] | None = None,
+    threshold: float | None = None,
 ) -> Segmentation:
     """The segmentation of one image, in one request.
 
     Give `url`, and `token` where a gateway asks for one; or a Service, for many images, a
-    certificate or a timeout of your own. Raises a SegmenterError, OSError for a file that cannot be
-    read, ValueError for an array that is no image.
+    certificate or a timeout of your own. `classes`, labels or ids, makes the pixels of all others
+    void; `threshold`, 0..1, those whose class is less probable. Raises a SegmenterError, OSError
+    for a file that cannot be read, ValueError for an array that is no image and for classes that
+    cannot be sent.
     """
     if (url is None) == (service is None):
         raise TypeError("give either url or service")
-    ask: Callable[[bytes, str], bytes]
     if service is None:
         assert url is not None
-        ask = partial(ask_once, url, token)
+        ask = partial(ask_once, url, token, classes=classes, threshold=threshold)
     else:
-        ask = service.ask
+        ask = partial(service.ask, classes=classes, threshold=threshold)
     body = image_bytes(image)
     answer = ask(body, "json")
     try:
         document = json.loads(answer)
         mask = _mask(document)
-        classes = tuple(_class(entry) for entry in document["classes"])
-        return Segmentation(mask, classes, document["model"], body, ask)
+        found = tuple(_class(entry) for entry in document["classes"])
+        return Segmentation(mask, found, document["model"], body, ask)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise AnswerError(f"not a segmentation: {answer[:80]!r}") from error
 
 
-def ask_once(url: str, token: str | None, image: bytes, output: str) -> bytes:
+def ask_once(
+    url: str,
+    token: str | None,
+    image: bytes,
+    output: str,
+    *,
+    classes: Sequence[str | int] | None,
+    threshold: float | None,
+) -> bytes:
     """As Service.ask, by a connection that is closed then: results are kept by the thousand."""
     with Service(url, token=token) as service:
-        return service.ask(image, output)
+        return service.ask(image, output, classes=classes, threshold=threshold)
 
 
 def image_bytes(image: ImageLike) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,15 +77,25 @@ class Service:
         self.http.mount("http://", adapter)
         self.http.mount("https://", adapter)
 
-    def ask(self, image: bytes, output: str) -> bytes:
+    def ask(
+        self,
+        image: bytes,
+        output: str,
+        *,
+        classes: Sequence[str | int] | None = None,
+        threshold: float | None = None,
+    ) -> bytes:
         """The answer named `output` (mask, overlay, json, ...) for an image file's bytes.
 
-        Raises a SegmenterError.
+        `classes`, labels or ids, makes the pixels of all others void; `threshold`, 0..1, those
+        whose class is less probable. Raises a SegmenterError, and ValueError for classes that
+        cannot be sent.
         """
+        headers = selection(classes, threshold)
         patience = self.patience
         while True:
             try:
-                return self._ask_once(image, output)
+                return self._ask_once(image, output, headers)
             except Passing as passing:
                 if not patience.total:
                     raise passing.error from passing.__cause__
@@ -94,13 +105,14 @@ class Service:
                 except InvalidHeader:  # a Retry-After that is neither seconds nor a date
                     patience.sleep()
 
-    def _ask_once(self, image: bytes, output: str) -> bytes:
+    def _ask_once(self, image: bytes, output: str, headers: Mapping[str, str]) -> bytes:
         """As `ask`, in one try: raises Passing where another may fare better."""
         begin = time.monotonic()
         try:
             answer = self.http.post(
                 f"{self.url}/{output}",
                 data=image,
+                headers=headers,
                 timeout=(CONNECT_SECONDS, self.timeout),
                 verify=self.verify,  # here, as the environment goes before the session's
                 allow_redirects=False,  # a POST would become a GET
@@ -151,6 +163,21 @@ class Passing(Exception):
         super().__init__(str(error))
         self.error = error
         self.answer = answer
+
+
+def selection(classes: Sequence[str | int] | None, threshold: float | None) -> dict[str, str]:
+    """The headers that choose pixels. Raises ValueError for classes that no header holds."""
+    headers = {}
+    if classes is not None:
+        names = classes if isinstance(classes, str) else ",".join(map(str, classes))
+        if not names.strip(" ,"):  # the service would take it for all of them
+            raise ValueError("name at least one class")
+        if not (names.isascii() and names.isprintable()):
+            raise ValueError(f"a header does not hold {names!r}; name these classes by their ids")
+        headers["X-Segmenter-Classes"] = names
+    if threshold is not None:
+        headers["X-Segmenter-Threshold"] = str(threshold)
+    return headers
 
 
 def with_version(url: str) -> str:

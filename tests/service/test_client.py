@@ -71,6 +71,44 @@ def test_overlay_and_confidence(model: RunningModel) -> None:
     assert mean == pytest.approx(entry.confidence, abs=0.02)
 
 
+def test_chosen_classes_and_void(model: RunningModel) -> None:
+    whole = segment(PHOTO, url=model.url)
+    chosen = whole.classes[1]
+    for name in (chosen.label, chosen.id):
+        found = segment(PHOTO, url=model.url, classes=[name])
+        void = next(entry.id for entry in found.classes if entry.id != chosen.id)
+        expected = np.where(whole.mask == chosen.id, chosen.id, void)
+        np.testing.assert_array_equal(found.mask, expected)
+        assert sum(entry.pixels for entry in found.classes) == found.mask.size
+
+
+def test_a_threshold_makes_the_unsure_void(model: RunningModel) -> None:
+    level = int(np.median(np.unique(segment(PHOTO, url=model.url).confidence())))
+    with Service(model.url) as service:
+        found = segment(PHOTO, service=service, threshold=level / 255)
+        unsure = found.confidence() < level
+        (void,) = np.unique(found.mask[unsure])
+        assert void in {entry.id for entry in found.classes}
+        assert 0 < unsure.mean() < 1
+        whole = segment(PHOTO, service=service)
+    np.testing.assert_array_equal(found.mask, np.where(unsure, void, whole.mask))
+
+
+def test_overlays_are_of_the_chosen_classes(model: RunningModel) -> None:
+    whole = segment(PHOTO, url=model.url)
+    found = segment(PHOTO, url=model.url, classes=[whole.classes[1].id])
+    assert found.overlay().tobytes() != whole.overlay().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [([], "at least one"), (["caf\u00e9"], "by their ids"), (["a\r\nb"], "by their ids")],
+)
+def test_classes_that_cannot_be_sent(classes: list[str], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        segment(PHOTO, url="http://127.0.0.1:1/", classes=classes)
+
+
 def test_a_refusal_carries_the_services_code_and_figures(
     model: RunningModel,
 ) -> None:
