@@ -3,8 +3,8 @@
     python -m scripts.evaluate --preset street-resnet18 --data FOLDER
     python -m scripts.evaluate --preset street-resnet18 --data FOLDER --url http://HOST/predictions/NAME
 
-The first runs the service's own pipeline in this process, the second asks a running service; the
-figures are the same. Intersections and unions are summed over all frames; void does not count.
+The first runs the service's own pipeline in this process, the second asks a running service, behind
+a gateway with --token and --cacert; the figures are the same. Intersections and unions are summed over all frames; void does not count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import dataclasses
 import io
 import json
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import requests
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
@@ -31,18 +29,18 @@ from torch.nn.functional import interpolate
 from torchmetrics.classification import MulticlassConfusionMatrix
 from tqdm import tqdm
 
+from client import Service
 from imaging.decode import Limits, decode_image
 from imaging.resize import fit_size, resize
 from model import optimize_for_inference
 from model.preset import Preset, PresetError, build_network, load_preset
 from model.weights import CheckpointError, load_checkpoint, published_weights
 from scripts.frames import VOID, DataError, Frame, find_frames, read_target
+from scripts.segment import add_access, connect
 from scripts.terminal import say
 from serving.pipeline import forward, read_photo, segment
 
 Predict = Callable[[bytes], npt.NDArray[np.integer]]  # an image file -> (H, W) class ids
-
-TIMEOUT = 120  # s for one answer: a frame takes well below one, but may wait for those before it
 
 
 class EvaluationError(Exception):
@@ -149,22 +147,15 @@ def in_process(net: nn.Module, preset: Preset) -> Predict:
     return predict
 
 
-def over_http(url: str) -> Predict:
-    """Segment by a running service; one connection for each thread that calls."""
-    local = threading.local()
+def over_http(service: Service) -> Predict:
+    """Segment by a running service."""
 
     def predict(data: bytes) -> npt.NDArray[np.integer]:
-        if not hasattr(local, "session"):
-            local.session = requests.Session()
-        answer = local.session.post(
-            url, data=data, headers={"Accept": "image/png"}, timeout=TIMEOUT
-        )
-        if answer.status_code != 200:
-            raise EvaluationError(f"HTTP {answer.status_code}: {answer.text[:500]}")
+        answer = service.ask(data, "mask")
         try:
-            return np.array(Image.open(io.BytesIO(answer.content)))
+            return np.array(Image.open(io.BytesIO(answer)))
         except UnidentifiedImageError:
-            raise EvaluationError(f"the answer is no PNG: {answer.content[:80]!r}") from None
+            raise EvaluationError(f"the answer is no PNG: {answer[:80]!r}") from None
 
     return predict
 
@@ -210,6 +201,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--weights", type=Path, help="a checkpoint instead of the preset's own")
     source.add_argument("--url", help="a running service, as http://HOST:PORT/predictions/NAME")
+    add_access(parser)
     parser.add_argument(
         "--precision", default="auto", choices=("auto", "fp32", "bf16"), help="without --url"
     )
@@ -229,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         preset = load_preset(options.preset)
         frames = find_frames(options.data)
         if options.url:
-            predict = over_http(options.url)
+            predict = over_http(connect(options))
         else:
             predict = in_process(load_network(preset, options.weights, options.precision), preset)
         scores = score(

@@ -346,6 +346,33 @@ def count(text: str, least: int) -> int:
     return int(text)
 
 
+def certificate(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no certificate {shown(text)}")
+    return Path(text)
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """What a gateway asks for, and whom to believe that it is one; for `connect`."""
+    parser.add_argument("--token", help=f"the gateway's; better in the environment, as {TOKEN}")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--cacert", type=certificate, help="trust this certificate (PEM)")
+    trust.add_argument("--insecure", action="store_true", help="trust any certificate")
+
+
+def connect(options: argparse.Namespace, **settings: int) -> Service:
+    """The service at `options.url`, for `options.concurrency` threads; `settings` are Service's."""
+    if options.insecure:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return Service(
+        options.url,
+        token=options.token or os.environ.get(TOKEN) or None,
+        verify=options.cacert or not options.insecure,
+        connections=options.concurrency,
+        **settings,
+    )
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     about, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -369,10 +396,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--output", type=Path, default=Path("segmented"), help="folder (default: %(default)s)"
     )
     parser.add_argument("--url", type=address, default=URL, help="default: %(default)s")
-    parser.add_argument("--token", help=f"the gateway's; better in the environment, as {TOKEN}")
-    trust = parser.add_mutually_exclusive_group()
-    trust.add_argument("--cacert", type=Path, help="trust this certificate (PEM)")
-    trust.add_argument("--insecure", action="store_true", help="trust any certificate")
+    add_access(parser)
     parser.add_argument(
         "--concurrency",
         type=partial(count, least=1),
@@ -394,22 +418,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("- is an image on stdin, alone")
     if "-" in options.images and len(options.outputs) > 1:
         parser.error("of an image on stdin there is one output, on stdout")
-    if options.cacert and not options.cacert.is_file():
-        parser.error(f"there is no certificate {shown(options.cacert)}")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    if options.insecure:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    service = Service(
-        options.url,
-        token=options.token or os.environ.get(TOKEN) or None,
-        verify=options.cacert or not options.insecure,
-        retries=options.retries,
-        connections=options.concurrency,
-    )
+    service = connect(options, retries=options.retries)
     try:
         if options.images == ["-"]:
             return segment_stdin(service, options.outputs)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from client import Service
 from imaging import decode_image, mask_png
 from model.preset import Preset, load_preset
 from scripts import evaluate
@@ -50,15 +51,21 @@ def nearest_colour(data: bytes) -> np.ndarray:
 
 
 @contextmanager
-def service(answer: object) -> Iterator[str]:
-    """The URL of an HTTP server that answers bytes with `answer(bytes)` -> (status, bytes)."""
+def service(answer: object, token: str | None = None) -> Iterator[str]:
+    """The URL of an HTTP server that answers bytes with `answer(bytes)` -> (status, bytes).
+
+    It answers 401 to those who do not bear the token.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, content = answer(body)  # type: ignore[operator]
+            if token is None or self.headers["Authorization"] == f"Bearer {token}":
+                status, content = answer(body)  # type: ignore[operator]
+            else:
+                status, content = 401, b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -142,6 +149,35 @@ def test_a_service_scores_as_the_process_does(
     assert set(json.loads(here)) == {"mean_iou", "pixel_accuracy", "iou", "num_frames"}
 
 
+def test_the_token_goes_along(
+    preset: Preset, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(data: bytes) -> tuple[int, bytes]:
+        return 200, mask_png(nearest_colour(data), preset.palette)
+
+    with service(answer, token="secret") as url:
+        options = ["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data), "--url", url]
+        assert evaluate.main([*options, "--token", "other"]) == 1
+        assert "http_401" in capsys.readouterr().err
+        assert evaluate.main([*options, "--token", "secret"]) == 0
+
+
+def test_a_busy_service_is_asked_again(
+    preset: Preset, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.service.FIRST_PAUSE", 0.01)
+    statuses = [503, 503]
+
+    def answer(data: bytes) -> tuple[int, bytes]:
+        if statuses:
+            return statuses.pop(), b"{}"
+        return 200, mask_png(nearest_colour(data), preset.palette)
+
+    with service(answer) as url:
+        scores = score(evaluate.over_http(Service(url)), find_frames(data), preset)
+    assert scores.mean_iou == 1
+
+
 def test_a_failed_request_names_its_frame_and_the_service_s_words(
     preset: Preset, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,14 +185,14 @@ def test_a_failed_request_names_its_frame_and_the_service_s_words(
 
     def answer(data: bytes) -> tuple[int, bytes]:
         if data == bad:
-            return 503, b"try again later"
+            return 500, b'{"error": {"code": "internal_error", "message": "out of paint"}}'
         return 200, mask_png(nearest_colour(data), preset.palette)
 
     with service(answer) as url:
         options = ["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data), "--url", url]
         assert evaluate.main(options) == 1
     captured = capsys.readouterr()
-    assert "images/2.png: HTTP 503: try again later" in captured.err
+    assert "images/2.png: internal_error: out of paint" in captured.err
     assert captured.out == ""
 
 
@@ -164,7 +200,7 @@ def test_no_service_is_named(preset: Preset, data: Path) -> None:
     with service(lambda data: (200, b"")) as url:
         pass  # and now it is gone
     with pytest.raises(EvaluationError, match=r"images/0\.png: .*refused"):
-        score(evaluate.over_http(url), find_frames(data), preset)
+        score(evaluate.over_http(Service(url, retries=1)), find_frames(data), preset)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +222,7 @@ def test_a_mask_that_cannot_be_right_is_named(
         service(lambda data: (200, content)) as url,
         pytest.raises(EvaluationError, match=expected),
     ):
-        score(evaluate.over_http(url), find_frames(data), preset)
+        score(evaluate.over_http(Service(url, retries=1)), find_frames(data), preset)
 
 
 def test_the_table_shows_every_class_in_percent(preset: Preset, data: Path) -> None:
