@@ -4,7 +4,8 @@
     python -m scripts.evaluate --preset street-resnet18 --data FOLDER --url http://HOST/predictions/NAME
 
 The first runs the service's own pipeline in this process, the second asks a running service, behind
-a gateway with --token and --cacert; the figures are the same. Intersections and unions are summed over all frames; void does not count.
+a gateway with --token and --cacert; the figures are the same. Intersections and unions are summed
+over all frames; void does not count.
 """
 
 from __future__ import annotations
