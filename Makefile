@@ -52,9 +52,10 @@ start: $(ARCHIVE) ## start the service in the background; returns when it answer
 stop: .venv/runtime ## stop the service that was started in the background
 	@$(PY) -m scripts.service stop --port "$$PORT"
 
+# In the shell's place, so that a SIGTERM that make passes on reaches it.
 .PHONY: serve
 serve: $(ARCHIVE) ## run the service until Ctrl-C
-	@$(PY) -m scripts.service run --port "$$PORT" $(GATEWAY_OPTION)
+	@exec $(PY) -m scripts.service run --port "$$PORT" $(GATEWAY_OPTION)
 
 .PHONY: archive
 archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/segmenter.mar

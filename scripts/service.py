@@ -195,17 +195,50 @@ def stop(folder: Path) -> bool:
     return had_gateway or group is not None
 
 
-def run(archive: Path, folder: Path, ports: Ports) -> None:
-    """Serve the archive until Ctrl-C; raises ServiceError where TorchServe ends by itself."""
+def run(archive: Path, folder: Path, ports: Ports, front: Gateway | None = None) -> None:
+    """Serve the archive until Ctrl-C, behind `front` if there is one, which then is drained first.
+
+    Raises ServiceError where one of them ends by itself.
+    """
     with running_service(archive, folder, ports) as service:
         try:
-            say(f"serving at {service.predictions}; Ctrl-C stops it")
-            while running_group(folder) is not None:
+            where = service.predictions
+            if front is not None:  # not the token itself: a supervisor keeps what is printed
+                where = f"{front.predictions} (token: {shown(front.folder / 'token')})"
+            say(f"serving at {where}; Ctrl-C stops it")
+            reason = None
+            while reason is None:
                 time.sleep(1)
+                reason = why_ended(service, front)
         except KeyboardInterrupt:
             say("stopping")
             return
-    raise ServiceError(f"TorchServe ended by itself: {last_words(service)}")
+        finally:
+            if front is not None:
+                gateway.stop(front.folder)
+    raise ServiceError(reason)
+
+
+def run_behind_gateway(
+    archive: Path, folder: Path, ports: Ports, https: int, certificate: Certificate | None = None
+) -> None:
+    """Serve the archive over HTTPS on the port `https` until Ctrl-C; raises as `run` does."""
+    front = gateway.start(
+        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
+    )
+    try:
+        run(archive, folder, ports, front)
+    finally:
+        gateway.stop(front.folder)
+
+
+def why_ended(service: Service, front: Gateway | None) -> str | None:
+    """What has ended by itself, TorchServe or the gateway, and its reason; None where both run."""
+    if running_group(service.folder) is None:
+        return f"TorchServe ended by itself: {last_words(service)}"
+    if front is not None and gateway.master_of(front.folder) is None:
+        return f"nginx ended by itself: see {shown(front.folder / 'error.log')}"
+    return None
 
 
 def launch(archive: Path, folder: Path) -> subprocess.Popen[bytes]:
@@ -411,7 +444,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
     parser.add_argument(
-        "--gateway", action="store_true", help="start: behind nginx, with TLS and a token"
+        "--gateway", action="store_true", help="start, run: behind nginx, with TLS and a token"
     )
     parser.add_argument(
         "--https-port", type=int, help=f"the gateway's; default: --port + {gateway.HTTPS_OFFSET}"
@@ -421,8 +454,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.certificate is None) != (options.key is None):
         parser.error("--certificate and --key go together")
-    if options.gateway and options.command == "run":
-        parser.error("--gateway goes with start")
+    own = options.certificate and Certificate(options.certificate, options.key)
+    https = options.https_port or options.port + gateway.HTTPS_OFFSET
     folder = folder_for(options.port)
     exit_on_signals()
     try:
@@ -430,14 +463,14 @@ def main(arguments: list[str] | None = None) -> int:
             was_running = stop(folder)
             say("stopped" if was_running else f"nothing runs on port {options.port}")
         elif options.command == "start" and options.gateway:
-            own = options.certificate and Certificate(options.certificate, options.key)
-            https = options.https_port or options.port + gateway.HTTPS_OFFSET
             front = start_behind_gateway(
                 options.archive, folder, ports_from(options.port), https, own
             )
             say(gateway.how_to_call(front))
         elif options.command == "start":
             start(options.archive, folder, ports_from(options.port))
+        elif options.gateway:
+            run_behind_gateway(options.archive, folder, ports_from(options.port), https, own)
         else:
             run(options.archive, folder, ports_from(options.port))
     except UserError as error:

@@ -34,6 +34,20 @@ archive = Path("build/segmenter.mar")
 print(*sys.argv[1:], "of", archive.read_text() if archive.exists() else "nothing")
 """
 
+# As the real one, it does something yet on SIGTERM. SIGALRM is a bound against staying for ever.
+UNTIL_SIGTERM = """
+import signal
+
+def drain(number, frame):
+    print("drained", flush=True)
+    raise SystemExit
+
+signal.signal(signal.SIGTERM, drain)
+signal.alarm(60)
+print("serving", flush=True)
+signal.pause()
+"""
+
 EVALUATE = "import sys; print(*sys.argv[1:])"
 
 
@@ -112,3 +126,13 @@ def test_the_gateway_is_asked_for_by_one_word_alone(checkout: Path, target: str)
     refused = make(checkout, target, "GATEWAY=true")
     assert refused.returncode != 0
     assert "GATEWAY=true means nothing: give GATEWAY=1" in refused.stderr
+
+
+def test_serving_in_the_foreground_ends_with_make(checkout: Path) -> None:
+    (checkout / "scripts" / "service.py").write_text(UNTIL_SIGTERM)
+    words = ["make", "serve"]
+    with subprocess.Popen(words, cwd=checkout, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "serving\n"
+        program.terminate()
+        assert program.communicate(timeout=TIMEOUT)[0] == "drained\n"

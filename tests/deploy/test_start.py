@@ -8,6 +8,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -85,6 +86,38 @@ def test_with_the_service_as_printed_and_drained_with_it(
         assert "stopped" in service("stop", archive, port)
     assert load.failed == {}
     assert load.outcomes["refused"] == 6
+    assert processes_of(folder_for(port)) == []
+    assert is_free(port)
+    assert not why_not(front.port)
+
+
+@pytest.mark.parametrize("ended", ["by SIGTERM", "by itself"])
+def test_in_the_foreground(nginx: Path, tmp_path: Path, port: int, ended: str) -> None:
+    folder = gateway_folder(folder_for(port))
+    words = ["run", "--archive", str(stub_archive(tmp_path)), "--port", str(port), "--gateway"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "scripts.service", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stderr is not None
+        assert any("Ctrl-C stops it" in line for line in program.stderr)
+        front = Gateway(folder, port + HTTPS_OFFSET, folder / "certificate.pem")
+        if ended == "by SIGTERM":
+            with loaded(endpoint_of(front), 6, question) as load:
+                load.wait_for(30)
+                program.terminate()
+                program.communicate(timeout=TIMEOUT)
+            assert program.returncode == 128 + signal.SIGTERM
+            assert load.failed == {}
+            assert load.outcomes["refused"] == 6
+        else:
+            master = gateway.master_of(folder)
+            assert master is not None
+            master.terminate()
+            assert "error: nginx ended by itself" in program.communicate(timeout=TIMEOUT)[1]
+            assert program.returncode == 1
     assert processes_of(folder_for(port)) == []
     assert is_free(port)
     assert not why_not(front.port)
