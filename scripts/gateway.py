@@ -1,6 +1,7 @@
 """The gateway: nginx in front of TorchServe, with TLS, a token, limits and retries.
 
-`python -m scripts.service start --gateway` starts it with the service, and `stop` drains it first.
+`python -m scripts.service start --gateway` starts it with the service, and `stop` drains it first;
+so does `run --gateway` in the foreground.
 What it does is in deploy/gateway/nginx.conf; here that is filled in, and nginx started and stopped.
 """
 
@@ -63,7 +64,10 @@ class Limits:
     burst: int = 100  # requests above that rate before the first is turned away
     connections: int = 16  # requests at once: half of TorchServe's queue
     client_seconds: int = 15  # between two pieces of a request or answer
-    probe_seconds: int = 15  # for the tiny prediction behind /ready, in the queue with all others
+    # For the tiny prediction behind /ready, which waits in the queue with all others: as long as
+    # any prediction may (proxy_read_timeout), so that who answers in time is ready under load too.
+    # A full queue, 8 running and 32 waiting, is 40 s at 1 s a photo.
+    probe_seconds: int = 130
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ TIMEOUT = 60.0  # seconds: a bound against hanging
 
 
 @contextlib.contextmanager
-def connected(gateway: Gateway) -> Iterator[ssl.SSLSocket]:
+def connected(gateway: Gateway, source: str = HOST) -> Iterator[ssl.SSLSocket]:
+    """A connection from the address `source`, of loopback's."""
     context = ssl.create_default_context(cafile=gateway.certificate)
     with (
-        socket.create_connection((HOST, gateway.port), TIMEOUT) as plain,
+        socket.create_connection((HOST, gateway.port), TIMEOUT, (source, 0)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         yield connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import psutil
 import pytest
@@ -529,6 +530,31 @@ def test_torchserve_gives_a_worker_up_before_the_gateway_does() -> None:
     config = yaml.safe_load((ROOT / "model-config.yaml").read_text("utf-8"))
     assert waits is not None
     assert int(waits[1]) > config["responseTimeout"]
+    # Readiness is not denied to who still answers in time.
+    assert Limits().probe_seconds == int(waits[1])
+
+
+def test_strangers_who_wait_for_readiness_keep_nobody_else_from_it(start_gateway: Start) -> None:
+    ready = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        torchserve = stack.enter_context(socket.create_server((HOST, 0)))
+        front = start_gateway(torchserve.getsockname()[1])
+        clients = stack.enter_context(ThreadPoolExecutor(9))
+        strangers = [stack.enter_context(connected(front, "127.0.0.2")) for _ in range(9)]
+        for stranger in strangers:
+            stranger.sendall(ready)
+        waiting = [clients.submit(answer_on, stranger) for stranger in strangers]
+        first = next(as_completed(waiting, TIMEOUT)).result()[0]
+        assert first.status == 503  # one too many; eight wait
+        own = stack.enter_context(connected(front))
+        own.sendall(ready)
+        own.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # it waits as well, and is not turned away
+            own.recv(1)
+        own.settimeout(TIMEOUT)
+        probe = stack.enter_context(torchserve.accept()[0])
+        probe.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert answer_on(own)[0].status == 200
 
 
 def test_a_drain_loses_nothing(start_gateway: Start, stub: Stub) -> None:
