@@ -229,7 +229,7 @@ def run_behind_gateway(
     try:
         run(archive, folder, ports, front)
     finally:
-        gateway.stop(front.folder)
+        gateway.stop(front.folder)  # where TorchServe did not start: `run` had nothing to drain
 
 
 def why_ended(service: Service, front: Gateway | None) -> str | None:

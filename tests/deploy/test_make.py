@@ -13,6 +13,9 @@ from scripts.terminal import ROOT
 
 TIMEOUT = 60  # seconds: a bound against hanging
 
+# No MODEL of the caller's, and nothing of a make that runs the tests.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+
 # Refuses what is no model, as the real one does, and says what the archive is of.
 BUILD_ARCHIVE = """
 import sys
@@ -68,9 +71,13 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    path = {"PATH": "/usr/bin:/bin"}  # and no MODEL of the caller's
     return subprocess.run(
-        ["make", *words], cwd=checkout, env=path, capture_output=True, text=True, timeout=TIMEOUT
+        ["make", *words],
+        cwd=checkout,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
     )
 
 
@@ -131,7 +138,9 @@ def test_the_gateway_is_asked_for_by_one_word_alone(checkout: Path, target: str)
 def test_serving_in_the_foreground_ends_with_make(checkout: Path) -> None:
     (checkout / "scripts" / "service.py").write_text(UNTIL_SIGTERM)
     words = ["make", "serve"]
-    with subprocess.Popen(words, cwd=checkout, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        words, cwd=checkout, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "serving\n"
         program.terminate()
