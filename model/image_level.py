@@ -3,7 +3,8 @@
 In bf16 on a CPU, PyTorch's adaptive average of a channels_last map takes 37 to 70 ms for what is
 one addition per value (2048 channels, 65x65 cells, 2 cores with AVX512-BF16), and a broadcast that
 only has strides makes the pyramid's concatenation fall back from channels_last: it is written and
-read across its memory. Together 45 of 700 ms; here they take less than 1.
+read across its memory. Here both take less than 1 ms; the whole forward, by turns, 652 instead of
+705 ms.
 """
 
 from __future__ import annotations
