@@ -33,6 +33,10 @@ NOBODY = 65534
 
 TIMEOUT = 120  # seconds: a bound against hanging
 
+# How a drain may fail requests: not at all. The stub answers at once, so that its clients may come
+# faster than the gateway's rate limit lets them.
+TURNED_AWAY = {"429"}
+
 Start = Callable[..., Gateway]
 
 
@@ -84,7 +88,7 @@ def test_with_the_service_as_printed_and_drained_with_it(
     with loaded(endpoint_of(front), 6, question) as load:
         load.wait_for(30)
         assert "stopped" in service("stop", archive, port)
-    assert load.failed == {}
+    assert load.failed.keys() <= TURNED_AWAY
     assert load.outcomes["refused"] == 6
     assert processes_of(folder_for(port)) == []
     assert is_free(port)
@@ -110,7 +114,7 @@ def test_in_the_foreground(nginx: Path, tmp_path: Path, port: int, ended: str) -
                 program.terminate()
                 program.communicate(timeout=TIMEOUT)
             assert program.returncode == 128 + signal.SIGTERM
-            assert load.failed == {}
+            assert load.failed.keys() <= TURNED_AWAY
             assert load.outcomes["refused"] == 6
         else:
             master = gateway.master_of(folder)
