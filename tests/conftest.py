@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+
+# A shell starts `make test &` with Ctrl-C ignored, all that it starts inherits that, and tests
+# which press it would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
