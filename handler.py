@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -49,6 +49,8 @@ from serving.request import headers_of, is_describe, read_request
 from serving.sending import sendable
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Pixels decoded, or drawn and encoded, at the same time: two of the largest images, eight of a
 # phone's 12 megapixels. Eight progressive JPEGs of 50 megapixels so take 0.8 GB instead of 2.3; the
@@ -99,13 +101,13 @@ class SegmentationHandler:
         # At every step a value may be an Answer instead: then that call is settled, and passed on.
         with batch.stage("decode"):
             requests = [call.attempt("decode", self.read, call) for call in calls]
-            photos = list(self.threads.map(self.decode, calls, requests))
+            photos = self.each("decode", self.photo, calls, requests)
         with batch.stage("forward"):
             logits = self.forward(calls, photos, batch)
         with batch.stage("mask"):
-            masks = list(self.threads.map(self.mask, calls, requests, photos, logits))
+            masks = self.each("mask", self.segmentation, calls, requests, photos, logits)
         with batch.stage("encode"):
-            answers = sendable(list(self.threads.map(self.encode, calls, requests, masks)))
+            answers = sendable(self.each("encode", self.answer, calls, requests, masks))
         for call in calls:
             call.took("batch", sum(batch.seconds.values()))  # in which it waited for the others
         for request, answer in zip(requests, answers):
@@ -127,9 +129,19 @@ class SegmentationHandler:
         request = read_request(call.row, call.headers, self.preset.labels)
         return self.page if request.image is None else request
 
-    def decode(self, call: Call, request: Request | Answer) -> Photo | Answer:
-        """In a thread: Pillow and PyTorch let go of the interpreter's lock."""
-        return call.attempt("decode", self.photo, request)
+    def each(
+        self, name: str, step: Callable[..., T], calls: Sequence[Call], *inputs: Sequence[object]
+    ) -> list[T | Answer]:
+        """A step for every call, in threads: Pillow and PyTorch let go of the interpreter's lock.
+
+        The masks of four photos are made 1.06 to 1.38 times as fast on two cores as in a row (0.3
+        to 12 megapixels), with confidence 1.2 to 1.6 times.
+        """
+
+        def attempt(call: Call, *values: object) -> T | Answer:
+            return call.attempt(name, step, *values)
+
+        return list(self.threads.map(attempt, calls, *inputs))
 
     def photo(self, request: Request) -> Photo:
         assert request.image is not None
@@ -158,26 +170,11 @@ class SegmentationHandler:
                 calls[index].took("forward", seconds)
         return results
 
-    def mask(
-        self,
-        call: Call,
-        request: Request | Answer,
-        photo: Photo | Answer,
-        logits: Tensor | Answer,
-    ) -> Segmentation | Answer:
-        """In a thread: four photos on two cores, 1.06 to 1.38 times as fast as in a row (0.3 to 12
-        megapixels), with confidence 1.2 to 1.6 times."""
-        return call.attempt("mask", self.segment, request, photo, logits)
-
-    def segment(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
+    def segmentation(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
         height, width = photo.size
         with self.budget.spend(height * width):
-            segmentation = segment(photo, logits, needs_confidence(request))
-            return select(segmentation, request.options, void_id(self.preset.labels))
-
-    def encode(self, call: Call, request: Request | Answer, mask: Segmentation | Answer) -> Answer:
-        """In a thread, like `decode`."""
-        return call.attempt("encode", self.answer, request, mask)
+            whole = segment(photo, logits, needs_confidence(request))
+            return select(whole, request.options, void_id(self.preset.labels))
 
     def answer(self, request: Request, segmentation: Segmentation) -> Answer:
         with self.budget.spend(segmentation.mask.size):
