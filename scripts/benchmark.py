@@ -47,9 +47,11 @@ from model import optimize_for_inference
 from model.inference import fast_precision
 from model.preset import Preset, load_preset, voc_palette
 from scripts.build_archive import WEIGHTS_FILE, build_archive, untrained
+from scripts.instance import MODEL_NAME
+from scripts.loopback import session
 from scripts.machine import processor
 from scripts.peers import torchvision_network
-from scripts.service import MODEL_NAME, running_service, session
+from scripts.service import running_service
 from scripts.street import draw_street
 from scripts.terminal import exit_on_signals
 

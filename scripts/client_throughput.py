@@ -22,7 +22,8 @@ import requests
 from PIL import Image
 from tqdm import tqdm
 
-from scripts.service import ARCHIVE, running_service, session
+from scripts.loopback import session
+from scripts.service import ARCHIVE, running_service
 from scripts.street import draw_street
 from scripts.terminal import ROOT, UserError, exit_on_signals, say
 

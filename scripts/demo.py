@@ -16,15 +16,10 @@ from typing import Any
 
 import requests
 
+from scripts.instance import Service, folder_for
+from scripts.loopback import session
 from scripts.ports import ports_from
-from scripts.service import (
-    ARCHIVE,
-    DEFAULT_PORT,
-    Service,
-    folder_for,
-    running_service,
-    session,
-)
+from scripts.service import ARCHIVE, DEFAULT_PORT, running_service
 from scripts.street import draw_street
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
 

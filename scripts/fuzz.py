@@ -30,11 +30,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scripts import gateway
-from scripts.gateway import Gateway, Limits
+from scripts.gateway import ClientLimits, Gateway
 from scripts.hostile.requests import Input, hostile_request
 from scripts.hostile.requests import http as http_request
+from scripts.instance import Service
+from scripts.loopback import tiny_image
 from scripts.ports import HOST, free_ports
-from scripts.service import ARCHIVE, Service, running_service, tiny_image
+from scripts.service import ARCHIVE, running_service
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
 from scripts.watch import deaths, sample, watched
 from serving.memory import TRIM_SECONDS
@@ -58,7 +60,7 @@ RECOVERY_SECONDS = 120.0
 REST_SECONDS = 2 * TRIM_SECONDS
 
 # The gateway's limits are not what is tried here. Half a request it waits for no longer than this.
-LIMITS = Limits(requests_per_second=10_000, burst=10_000, connections=1000, client_seconds=3)
+LIMITS = ClientLimits(requests_per_second=10_000, burst=10_000, connections=1000, client_seconds=3)
 
 CLOSED, HUNG = "closed", "hung"
 

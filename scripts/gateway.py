@@ -10,11 +10,9 @@ from __future__ import annotations
 import base64
 import os
 import re
-import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,9 +21,17 @@ from pathlib import Path
 
 import psutil
 
+from scripts.gateway_secrets import (
+    Certificate,
+    GatewayError,
+    credentials,
+    own_certificate,
+    token_of,
+    write_secret,
+)
 from scripts.ports import HOST, free_neighbour, why_not
 from scripts.processes import end_group, interrupts_deferred, members
-from scripts.terminal import ROOT, UserError, say, shown
+from scripts.terminal import ROOT, last_line, say, shown
 
 TEMPLATE = ROOT / "deploy" / "gateway" / "nginx.conf"
 PROPERTIES = ROOT / "config.properties"
@@ -44,20 +50,9 @@ DRAIN_SECONDS = 120
 START_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
-CERTIFICATE_DAYS = 365
-RENEW_SECONDS = 30 * 24 * 3600
-
-# Bytes of a token: nobody guesses 256 bits. In hex, so that nginx's map, to which upper and lower
-# case are one, loses none of them.
-TOKEN_BYTES = 32
-
-
-class GatewayError(UserError):
-    """The gateway cannot be started; one line that says why, and what to do."""
-
 
 @dataclass(frozen=True)
-class Limits:
+class ClientLimits:
     """What one client address may take, and how long it may keep others waiting."""
 
     requests_per_second: int = 50
@@ -96,14 +91,6 @@ class Gateway:
         return self.folder / "authorization"
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """Two PEM files: the certificate with what leads to its root, and its key."""
-
-    chain: Path
-    key: Path
-
-
 def start(
     folder: Path,
     torchserve: int,
@@ -112,7 +99,7 @@ def start(
     *,
     address: str = ANY_ADDRESS,
     certificate: Certificate | None = None,
-    limits: Limits | None = None,
+    limits: ClientLimits | None = None,
 ) -> Gateway:
     """Serve HTTPS on `port` for the TorchServe on loopback's port `torchserve`.
 
@@ -131,7 +118,7 @@ def start(
         )
     certificate = prepare(folder, certificate)
     settings = {
-        **{name.upper(): str(value) for name, value in vars(limits or Limits()).items()},
+        **{name.upper(): str(value) for name, value in vars(limits or ClientLimits()).items()},
         "LISTEN": f"{address}:{port}",
         "TORCHSERVE": f"{HOST}:{torchserve}",
         "PROBE": base64.b64encode(probe).decode("ascii"),
@@ -258,78 +245,6 @@ def max_request_size() -> int:
     return int(found[1])
 
 
-def token_of(folder: Path) -> str:
-    """The gateway's token, made at its first start and kept; without the file a new one is made."""
-    path = folder / "token"
-    if not path.exists():
-        write_secret(path, secrets.token_hex(TOKEN_BYTES) + "\n")
-    token = path.read_text("ascii").strip()
-    if not re.fullmatch(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}", token):
-        raise GatewayError(
-            f"{shown(path)} does not hold {2 * TOKEN_BYTES} hexadecimal digits; "
-            "remove it, and a new token is made"
-        )
-    return token
-
-
-def credentials(token: str) -> str:
-    """What nginx takes for the token, as lines of a map: `"<form>:<text>" 1;`.
-
-    In base64, three bytes are four characters. So <user>:<token> ends in one of three texts, by the
-    user's length: a group of three begins with the token, with the colon, or with the user's last
-    character. In the last case two characters of base64 are not the token's alone, and left out.
-    """
-    beginnings = (token, f":{token}", f"?:{token}")
-    encoded = [base64.b64encode(text.encode("ascii")).decode("ascii") for text in beginnings]
-    texts = [f"bearer:{token}", *(f"basic:{text}" for text in (*encoded[:2], encoded[2][2:]))]
-    return "".join(f'"{text}" 1;\n' for text in texts)
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, at no time."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def own_certificate(folder: Path) -> Certificate:
-    """A certificate for this machine that signs itself, made anew a month before it ends."""
-    own = Certificate(folder / "certificate.pem", folder / "key.pem")
-    if own.chain.exists() and own.key.exists():
-        check = ["x509", "-checkend", str(RENEW_SECONDS), "-noout", "-in", str(own.chain)]
-        if openssl(check).returncode == 0:
-            return own
-    names = ["DNS:localhost", f"DNS:{socket.gethostname()}", "IP:127.0.0.1", "IP:::1"]
-    made = openssl(
-        [
-            *("req", "-x509", "-nodes", "-days", str(CERTIFICATE_DAYS)),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-subj", "/CN=localhost", "-addext", f"subjectAltName={','.join(names)}"),
-            *("-keyout", str(own.key), "-out", str(own.chain)),
-        ]
-    )
-    if made.returncode != 0:
-        raise GatewayError(f"openssl makes no certificate: {last_line(made.stderr)}")
-    return own
-
-
-def openssl(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["openssl", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise GatewayError(
-            "openssl, which makes a certificate, is missing: install it, "
-            "or give your own with --certificate and --key"
-        ) from None
-
-
 def make_temp(folder: Path) -> Path:
     """A folder that nginx's workers can reach, also as nobody; `folder`/tmp leads there."""
     remove_temp(folder)
@@ -344,8 +259,3 @@ def remove_temp(folder: Path) -> None:
     if link.is_symlink():
         shutil.rmtree(link.resolve(), ignore_errors=True)
         link.unlink()
-
-
-def last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "without a word"

@@ -40,13 +40,13 @@ def find_jobs(names: Iterable[str], folder: Path, recursive: bool) -> list[Job]:
         other = taken.setdefault(job.target, job.source)
         if other is not job.source:
             raise UserError(
-                f"{shown(other)} and {shown(job.source)} would both become {shown(job.target)}; "
-                "segment one of them into another folder"
+                f"{printable(other)} and {printable(job.source)} would both become "
+                f"{printable(job.target)}; segment one of them into another folder"
             )
     return jobs
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """The path as text that any terminal takes, whatever bytes it has."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -60,7 +60,7 @@ def _expand(name: str, recursive: bool, output: str) -> Iterator[Path]:
     else:
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            raise UserError(f"nothing matches {shown(name)}")
+            raise UserError(f"nothing matches {printable(name)}")
         for match in matches:
             if not os.path.isdir(match):
                 yield Path(match)
@@ -82,7 +82,7 @@ def _images_in(folder: str, recursive: bool, output: str) -> Iterator[Path]:
 
 
 def _raise(error: OSError) -> None:
-    raise UserError(f"cannot list {shown(error.filename)}: {error.strerror}")
+    raise UserError(f"cannot list {printable(error.filename)}: {error.strerror}")
 
 
 def _mirrored(absolute: str) -> Path:

@@ -39,7 +39,7 @@ from client import AnswerError, NoAnswer, SegmenterError, Service, Unreachable
 from client.errors import AnsweredError
 from client.service import TRY_AGAIN
 from scripts.half_blocks import half_blocks
-from scripts.images import Job, find_jobs, shown
+from scripts.images import Job, find_jobs, printable
 from scripts.terminal import UserError, say
 from scripts.window import in_window
 
@@ -232,11 +232,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"cannot write to {shown(folder)}: {error.strerror}") from error
+        raise UserError(f"cannot write to {printable(folder)}: {error.strerror}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"another run is writing to {shown(folder)}") from None
+        raise UserError(f"another run is writing to {printable(folder)}") from None
     else:
         yield
     finally:
@@ -251,7 +251,7 @@ def report(tally: Tally, num_jobs: int) -> None:
         for label, pixels in tally.pixels.most_common():
             print(f"{pixels / total:7.1%}  {tally.images[label]:6}  {label}")
     for path, reason in tally.failures:
-        say(f"failed: {shown(path)}: {reason}")
+        say(f"failed: {printable(path)}: {reason}")
     left = num_jobs - tally.segmented - tally.skipped - len(tally.failures)
     parts = {
         "segmented": tally.segmented,
@@ -320,7 +320,7 @@ def listed(source: str) -> list[str]:
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {shown(source)}: {error.strerror}") from error
+        raise UserError(f"cannot read {printable(source)}: {error.strerror}") from error
     return [os.fsdecode(line) for line in data.split(b"\n") if line]
 
 
@@ -348,7 +348,7 @@ def count(text: str, least: int) -> int:
 
 def certificate(text: str) -> Path:
     if not Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"there is no certificate {shown(text)}")
+        raise argparse.ArgumentTypeError(f"there is no certificate {printable(text)}")
     return Path(text)
 
 

@@ -35,9 +35,11 @@ import torch
 from tqdm import tqdm
 
 from scripts.evaluate import in_process
+from scripts.instance import Service
+from scripts.loopback import session
 from scripts.machine import processor
 from scripts.questions import Question, drawn_photos, photos_in, questions
-from scripts.service import ARCHIVE, Service, running_service, session
+from scripts.service import ARCHIVE, running_service
 from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
 from scripts.watch import Sample, deaths, watched
 from serving.loading import ArchiveError, ServedModel, load_model

@@ -28,3 +28,9 @@ def exit_on_signals() -> None:
     """Let `kill` and a closed terminal end this program in order, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def last_line(text: str) -> str:
+    """The last words of another program: mostly why it ended."""
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "without a word"

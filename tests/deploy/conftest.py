@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from scripts import gateway
-from scripts.gateway import Certificate, Gateway, Limits
+from scripts.gateway import ClientLimits, Gateway
+from scripts.gateway_secrets import Certificate
+from scripts.instance import Service
+from scripts.loopback import tiny_image
 from scripts.ports import HOST, free_ports
-from scripts.service import Service, running_service, tiny_image
+from scripts.service import running_service
 from tests.debian import program
 from tests.deploy.load import Endpoint
 from tests.deploy.stub import stub_archive
 
 # Far above what these tests ask for, so that none of them meets a limit by chance.
-GENEROUS = Limits(requests_per_second=10_000, burst=10_000, connections=200)
+GENEROUS = ClientLimits(requests_per_second=10_000, burst=10_000, connections=200)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
     started: list[Gateway] = []
 
     def start(
-        torchserve: int, limits: Limits = GENEROUS, certificate: Certificate | None = None
+        torchserve: int, limits: ClientLimits = GENEROUS, certificate: Certificate | None = None
     ) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         port = free_ports().inference

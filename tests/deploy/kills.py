@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scripts.service import Service
+from scripts.instance import Service
 from scripts.watch import sample
 from tests.deploy.load import TIMEOUT, Endpoint, Load, Question, loaded
 

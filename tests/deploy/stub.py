@@ -10,7 +10,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from scripts.service import MODEL_NAME
+from scripts.instance import MODEL_NAME
 from scripts.terminal import ROOT
 from tests.deploy.load import Question
 

@@ -20,9 +20,10 @@ import pytest
 import requests
 import yaml
 
-from scripts.gateway import TEMPLATE, Gateway, Limits, credentials, max_request_size, stop
+from scripts.gateway import TEMPLATE, ClientLimits, Gateway, max_request_size, stop
+from scripts.gateway_secrets import credentials
+from scripts.loopback import session
 from scripts.ports import HOST, free_ports
-from scripts.service import session
 from scripts.terminal import ROOT
 from serving.open_inference import HEADER_LENGTH
 from serving.options import HEADERS
@@ -384,7 +385,7 @@ def test_torchserve_is_away(start_gateway: Start) -> None:
 
 def test_an_answer_that_does_not_come_in_time(start_gateway: Start) -> None:
     with socket.create_server((HOST, 0)) as silent:
-        front = start_gateway(silent.getsockname()[1], Limits(probe_seconds=1))
+        front = start_gateway(silent.getsockname()[1], ClientLimits(probe_seconds=1))
         assert get(front, "/ready").status_code == 503
 
 
@@ -392,7 +393,7 @@ def test_an_answer_that_does_not_come_in_time(start_gateway: Start) -> None:
 
 
 def test_too_many_requests(start_gateway: Start, stub: Stub) -> None:
-    limits = Limits(requests_per_second=1, burst=3)
+    limits = ClientLimits(requests_per_second=1, burst=3)
     front = start_gateway(stub.service.ports.inference, limits)
     answers = [post(front, b"hello") for _ in range(10)]
     assert [answer.status_code for answer in answers[:4]] == [200] * 4
@@ -404,7 +405,7 @@ def test_too_many_requests(start_gateway: Start, stub: Stub) -> None:
 
 
 def test_too_many_at_once(start_gateway: Start, stub: Stub) -> None:
-    front = start_gateway(stub.service.ports.inference, Limits(connections=2))
+    front = start_gateway(stub.service.ports.inference, ClientLimits(connections=2))
     with ThreadPoolExecutor(6) as clients:
         answers = list(clients.map(lambda _: post(front, b"sleep 0.5"), range(6)))
     statuses = sorted(answer.status_code for answer in answers)
@@ -431,7 +432,7 @@ def test_a_full_queue_says_when_to_come_back(
 
 @pytest.mark.parametrize("part", ["handshake", "head", "body"])
 def test_slow_clients_are_cut_off(start_gateway: Start, stub: Stub, part: str) -> None:
-    front = start_gateway(stub.service.ports.inference, Limits(client_seconds=1))
+    front = start_gateway(stub.service.ports.inference, ClientLimits(client_seconds=1))
     if part == "handshake":
         with socket.create_connection((HOST, front.port), TIMEOUT) as plain:
             assert plain.recv(1) == b""
@@ -479,7 +480,7 @@ def test_no_request_fails_while_workers_are_killed(front: Gateway, stub: Stub) -
 
 
 def test_ready_while_the_model_is(start_gateway: Start, stub: Stub) -> None:
-    front = start_gateway(stub.service.ports.inference, Limits(probe_seconds=1))
+    front = start_gateway(stub.service.ports.inference, ClientLimits(probe_seconds=1))
     assert get(front, "/ready").json() == {"status": "ready"}
     blocked = stub.folder / "blocked"
     blocked.touch()
@@ -531,7 +532,7 @@ def test_torchserve_gives_a_worker_up_before_the_gateway_does() -> None:
     assert waits is not None
     assert int(waits[1]) > config["responseTimeout"]
     # Readiness is not denied to who still answers in time.
-    assert Limits().probe_seconds == int(waits[1])
+    assert ClientLimits().probe_seconds == int(waits[1])
 
 
 def test_strangers_who_wait_for_readiness_keep_nobody_else_from_it(start_gateway: Start) -> None:

@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from scripts import gateway
-from scripts.gateway import HTTPS_OFFSET, Certificate, Gateway, GatewayError, own_certificate
+from scripts.gateway import HTTPS_OFFSET, Gateway
+from scripts.gateway_secrets import Certificate, GatewayError, own_certificate
+from scripts.instance import ServiceError, folder_for, gateway_folder
 from scripts.ports import HOST, free_ports, why_not
-from scripts.service import ServiceError, folder_for, gateway_folder, start_behind_gateway, stop
+from scripts.service import start_behind_gateway, stop
 from scripts.terminal import ROOT
 from tests.debian import program
 from tests.deploy.conftest import endpoint_of

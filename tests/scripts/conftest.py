@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.service import folder_for, stop
+from scripts.instance import folder_for
+from scripts.service import stop
 from tests.scripts.running import is_free
 
 

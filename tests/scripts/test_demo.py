@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts.build_archive import build_archive
 from scripts.demo import main
-from scripts.service import folder_for
+from scripts.instance import folder_for
 from tests.archives import unpacked_archive
 from tests.photos import encoded, photo
 from tests.scripts.running import processes_of

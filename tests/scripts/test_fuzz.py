@@ -11,8 +11,8 @@ import pytest
 
 from scripts.fuzz import CLOSED, HUNG, Outcome, Report, bars, keep, send, table, without_weight
 from scripts.hostile.requests import Input
+from scripts.instance import Service
 from scripts.ports import HOST, free_ports
-from scripts.service import Service
 
 ASKED = Input(7, "image cut", b"POST / HTTP/1.1\r\n\r\n")
 SIGNED = b"Model-Name: m\r\n"

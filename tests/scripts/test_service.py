@@ -14,17 +14,11 @@ from pathlib import Path
 import pytest
 
 from scripts.build_archive import PRESET_FILE
+from scripts.instance import ServiceError, folder_for
+from scripts.loopback import session
 from scripts.ports import HOST, PortError, Ports, check_free, free_ports
-from scripts.service import (
-    ServiceError,
-    folder_for,
-    last_exception,
-    model_in,
-    running_service,
-    session,
-    start,
-    stop,
-)
+from scripts.readiness import last_exception
+from scripts.service import model_in, running_service, start, stop
 from scripts.terminal import ROOT
 from tests.scripts.running import is_free, processes_of
 

@@ -16,7 +16,8 @@ from imaging.mask import class_mask_plain
 from imaging.resize import fit_size, resize
 from model.preset import Preset
 from scripts.build_archive import build_archive
-from scripts.service import MODEL_NAME, Service, running_service
+from scripts.instance import MODEL_NAME, Service
+from scripts.service import running_service
 from serving.loading import ServedModel, load_model
 from serving.pipeline import normalize
 from tests.archives import unpacked_archive

@@ -16,8 +16,8 @@ from scripts import gateway
 from scripts.fuzz import LIMITS, send
 from scripts.gateway import Gateway
 from scripts.hostile.requests import hostile_request
+from scripts.loopback import tiny_image
 from scripts.ports import HOST, free_ports
-from scripts.service import tiny_image
 from serving.info import ModelInfo
 from tests.debian import program
 from tests.deploy.kills import kill_under_load

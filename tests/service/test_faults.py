@@ -30,8 +30,10 @@ from PIL import Image
 
 from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
+from scripts.instance import ServiceError
+from scripts.loopback import session
 from scripts.ports import free_ports
-from scripts.service import ServiceError, running_service, session, start
+from scripts.service import running_service, start
 from serving.loading import load_model
 from tests.photos import agreement, encoded, photo
 from tests.scripts.running import processes_of

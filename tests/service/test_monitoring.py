@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from scripts.service import tiny_image
+from scripts.loopback import tiny_image
 from serving.outputs import OUTPUTS
 from tests.deploy.monitoring import alert_expressions, dashboard_expressions, metric_names
 from tests.service.conftest import RunningModel

@@ -21,8 +21,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from scripts import gateway
+from scripts.loopback import tiny_image
 from scripts.ports import HOST, free_ports
-from scripts.service import tiny_image
 from tests.debian import program
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
