@@ -131,10 +131,17 @@ def _open(data: bytes, name: str, limits: Limits) -> ImageFile.ImageFile:
 
 def _tile_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """Of a TIFF's tiles, (0, 0) for other files. libtiff unpacks a tile whole, also one that is
-    larger than its image."""
+    larger than its image.
+
+    Raises ValueError where the tags hold anything but whole numbers: Pillow looks at them only in
+    files of tiles, and "A" times the other side would be a text of gigabytes.
+    """
     if not isinstance(image, TiffImageFile):
         return 0, 0
-    return image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)
+    width, height = (image.tag_v2.get(tag, 0) for tag in (TILEWIDTH, TILELENGTH))
+    if not (isinstance(width, int) and isinstance(height, int)):
+        raise ValueError(f"the sides of a tile are {width!r:.40} and {height!r:.40}")
+    return width, height
 
 
 def _num_pixels(image: ImageFile.ImageFile) -> int:

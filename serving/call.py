@@ -41,10 +41,11 @@ class Call:
                 return value
         started = time.perf_counter()
         try:
-            return function(*inputs)
-        except (ImageError, RequestError) as error:
-            return error_answer(error)
-        except Exception as error:
+            try:
+                return function(*inputs)
+            except (ImageError, RequestError) as error:
+                return error_answer(error)
+        except Exception as error:  # in telling of an error, too
             if is_out_of_memory(error):
                 logger.warning("request %s: no memory in %s", self.request_id, step)
                 return overloaded_answer()

@@ -188,6 +188,19 @@ def metadata(random: Random) -> bytes:
     return saved(image, file_format, **options)
 
 
+def odd_tags(random: Random) -> bytes:
+    """A TIFF with tags of any type and value: texts for numbers, fractions, tiles beside strips."""
+    entries = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 10, 279: 100}
+    file = bytearray(tiff({**entries, 322: 16, 323: 16}) + bytes(100))
+    for _ in range(random.choice((1, 2, 4))):
+        at = 10 + 12 * random.randrange(len(entries) + 2)  # of an entry, behind its tag
+        file[at + 2 : at + 4] = struct.pack("<H", random.randint(1, 18))
+        if random.random() < 0.8:  # where it is too long for 4 bytes: its offset
+            value = random.choice((b"A\0\0\0", struct.pack("<I", random.randrange(200)), *EDGES))
+            file[at + 8 : at + 8 + len(value)] = value
+    return bytes(file)
+
+
 def many_pieces(random: Random) -> bytes:
     """Thousands of segments, chunks, blocks, frames, scans or directory entries."""
     count = random.choice((500, 5000, 50_000))
@@ -287,6 +300,7 @@ MAKERS: Final[dict[Maker, int]] = {
     animation: 3,
     bomb: 6,
     metadata: 8,
+    odd_tags: 6,
     many_pieces: 8,
     large: 1,
 }
