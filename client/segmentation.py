@@ -23,6 +23,9 @@ from client.service import Service
 # (H, W, 3) RGB or (H, W, 4) RGBA.
 ImageLike: TypeAlias = "str | PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
 
+# Pillow's modes that it writes as PNG.
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+
 
 @dataclass(frozen=True)
 class Class:
@@ -122,6 +125,8 @@ def image_bytes(image: ImageLike) -> bytes:
                 f"an image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.dtype} {image.shape}"
             )
         image = Image.fromarray(image)
+    if image.mode not in PNG_MODES:
+        image = image.convert("RGB")
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

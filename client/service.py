@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,22 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import DecodeError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
 
-from client.errors import NoAnswer, SegmenterError, Unreachable, answered_error
+from client.errors import (
+    NoAnswer,
+    SegmenterError,
+    ServiceFailed,
+    Unreachable,
+    answered_error,
+)
 
 VERSION = "1.0"  # of the model, as scripts/build_archive.py writes it
 
-# Too many requests; the gateway has no service; overloaded. A prediction changes nothing, so that
-# it may be sent again.
-TRY_AGAIN = (429, 502, 503)
+# Too many requests; the gateway has no service; overloaded; the worker is known to be gone. A
+# prediction changes nothing, so that it may be sent again.
+TRY_AGAIN = (429, 502, 503, 507)
+
+# With status 500, what TorchServe says to those whose requests a worker took with it.
+WORKER_DIED = "Worker died."
 
 # Seconds to make a connection. An address that swallows what is sent to it would cost `timeout` at
 # every try; this leaves room for three lost packets, which TCP sends again after 1, 3 and 7 s.
@@ -30,9 +40,10 @@ CONNECT_SECONDS = 10.0
 # MaxRetryError, TLS included.
 BROKEN = (ProtocolError, DecodeError, SSLError)
 
-# Seconds. The pauses between tries are 0, 2, 4, 8, ... times the first, each with as much again at
-# random, so that clients turned away together do not come back together; Retry-After goes before.
-FIRST_PAUSE = 0.5
+# Seconds. The pauses between tries are 0, 2, 4, 8, ... times the first, each with up to the first
+# at random on top, so that clients turned away together do not come back together; Retry-After goes
+# before. Six of them are a minute, in which a service has started again.
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -111,7 +122,9 @@ class Service:
         try:
             answer = self.http.post(
                 f"{self.url}/{output}",
-                data=image,
+                # As a file it is sent in pieces, and each may take CONNECT_SECONDS, under which
+                # urllib3 sends; bytes would all have to be gone by then.
+                data=io.BytesIO(image),
                 headers=headers,
                 timeout=(CONNECT_SECONDS, self.timeout),
                 verify=self.verify,  # here, as the environment goes before the session's
@@ -122,7 +135,10 @@ class Service:
         if answer.status_code == requests.codes.ok:
             return answer.content
         failure = answered_error(answer.status_code, answer.content)
-        raise Passing(failure, answer.raw) if answer.status_code in TRY_AGAIN else failure
+        passes = answer.status_code in TRY_AGAIN or (
+            isinstance(failure, ServiceFailed) and failure.message == WORKER_DIED
+        )
+        raise Passing(failure, answer.raw) if passes else failure
 
     def _lost(self, error: requests.RequestException, seconds: float) -> SegmenterError | Passing:
         """What it means that there is no answer, or not all of one, after so many seconds."""

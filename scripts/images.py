@@ -23,8 +23,12 @@ class Job:
     target: Path
 
 
-def find_jobs(names: Iterable[str], folder: Path, recursive: bool) -> list[Job]:
+def find_jobs(
+    names: Iterable[str], folder: Path, recursive: bool, made: tuple[str, ...]
+) -> list[Job]:
     """The images that `names` mean, each once, with their places in `folder`.
+
+    In a folder, files that end in one of `made` are results, and no images to begin with.
 
     A place mirrors the image's path from here, or from the root where it is not below here, and
     keeps its extension: neither x/a.jpg and y/a.jpg meet, nor a.jpg and a.png. It does not depend
@@ -32,7 +36,9 @@ def find_jobs(names: Iterable[str], folder: Path, recursive: bool) -> list[Job]:
     """
     output = os.path.abspath(folder)
     sources = {
-        os.path.abspath(path): path for name in names for path in _expand(name, recursive, output)
+        os.path.abspath(path): path
+        for name in names
+        for path in _expand(name, recursive, output, made)
     }
     jobs = [Job(path, folder / _mirrored(absolute)) for absolute, path in sources.items()]
     taken: dict[Path, Path] = {}
@@ -51,10 +57,10 @@ def printable(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _expand(name: str, recursive: bool, output: str) -> Iterator[Path]:
+def _expand(name: str, recursive: bool, output: str, made: tuple[str, ...]) -> Iterator[Path]:
     """A name that means nothing is kept, for its failure to be reported beside the others'."""
     if os.path.isdir(name):
-        yield from _images_in(name, recursive, output)
+        yield from _images_in(name, recursive, output, made)
     elif os.path.lexists(name) or not glob.has_magic(name):
         yield Path(name)
     else:
@@ -66,8 +72,8 @@ def _expand(name: str, recursive: bool, output: str) -> Iterator[Path]:
                 yield Path(match)
 
 
-def _images_in(folder: str, recursive: bool, output: str) -> Iterator[Path]:
-    """Sorted by name; not what this program wrote itself, nor what is hidden."""
+def _images_in(folder: str, recursive: bool, output: str, made: tuple[str, ...]) -> Iterator[Path]:
+    """Sorted by name; not what an earlier run wrote, nor what is hidden."""
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(
             child
@@ -77,7 +83,8 @@ def _images_in(folder: str, recursive: bool, output: str) -> Iterator[Path]:
             and os.path.abspath(os.path.join(parent, child)) != output
         )
         for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in EXTENSIONS:
+            extension = os.path.splitext(file)[1].lower()
+            if extension in EXTENSIONS and not file.startswith(".") and not file.endswith(made):
                 yield Path(parent, file)
 
 

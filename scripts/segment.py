@@ -187,7 +187,8 @@ def ask(service: Service, image: bytes, outputs: Sequence[str]) -> Found:
         if "mask" in outputs:
             found.answers["mask"] = png
         if "npy" in outputs:
-            found.answers["npy"] = npy(mask)
+            # As the service has it: 16 bits of a PNG are int32 there.
+            found.answers["npy"] = npy(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
     for name in outputs:
         if name not in found.answers:
             found.answers[name] = service.ask(image, name)
@@ -295,7 +296,7 @@ def segment_stdin(service: Service, outputs: Sequence[str]) -> int:
 
 def segment_files(service: Service, options: argparse.Namespace) -> int:
     names = [*options.images, *(listed(options.list) if options.list else [])]
-    jobs = find_jobs(names, options.output, options.recursive)
+    jobs = find_jobs(names, options.output, options.recursive, tuple(SUFFIXES.values()))
     if not jobs:
         raise UserError("no images there; --recursive looks into folders of folders")
     tally, status = Tally(), 0

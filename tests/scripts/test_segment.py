@@ -289,6 +289,18 @@ def test_same_names_and_a_glob(here: Path) -> None:
     ]
 
 
+def test_results_are_no_images(here: Path) -> None:
+    """Also where they lie beside the images, or in a folder of an earlier run."""
+    files(here, 2)
+    words = [".", "--recursive", "--output"]
+    with server(Journal()) as journal:
+        for folder in (".", ".", "segmented", "other"):
+            assert segment.main([*words, folder, "--url", journal.url]) == 0
+    masks = ["000.jpg.mask.png", "001.jpg.mask.png"]
+    assert outputs(here / "other") == outputs(here / "segmented") == masks
+    assert len(outputs(here)) == 2 + 3 * 2
+
+
 def test_files_that_cannot_be_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (good,) = files(here / "in", 1)
     (here / "in/loop.jpg").symlink_to("loop.jpg")

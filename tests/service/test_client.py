@@ -7,6 +7,7 @@ import http.server
 import io
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pycocotools import mask as coco
 from client import AnswerError, NoAnswer, Refused, Service, ServiceFailed, Unreachable, segment
 from client.errors import answered_error
 from client.rle import paint
+from client.segmentation import image_bytes
 from client.service import with_version
 from scripts.ports import free_ports
 from tests.photos import encoded, photo
@@ -192,6 +194,23 @@ def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
     assert asked == [PHOTO]
 
 
+@pytest.mark.parametrize("status", [500, 507])
+def test_a_worker_that_died_is_replaced(quick: None, status: int) -> None:
+    body = b'{"code": %d, "type": "InternalServerException", "message": "Worker died."}' % status
+    died = b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    with answering(died, WHOLE) as (url, asked), Service(url) as service:
+        assert service.ask(PHOTO, "mask") == b"mask"
+    assert asked == [PHOTO] * 2
+
+
+def test_a_slow_upload_takes_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.service.CONNECT_SECONDS", 0.3)
+    body = bytes(16 << 20)
+    with answering(WHOLE, pause=0.02) as (url, asked), Service(url, retries=0) as service:
+        assert service.ask(body, "mask") == b"mask"
+    assert asked == [body]
+
+
 def test_results_keep_no_connections() -> None:
     """Whoever asks by address has closed what was opened, though the server would keep it."""
     answers = [kept_open(DOCUMENT)] * 2 + [kept_open(encoded(photo(1, 1), "PNG"))] * 2
@@ -212,6 +231,13 @@ def connections_to(url: str) -> int:
 
 def kept_open(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB", "F", "RGBX"])
+def test_pictures_of_other_modes_are_sent_as_rgb(mode: str) -> None:
+    picture = Image.new("RGB", (4, 3), "teal") if mode != "LAB" else Image.new("LAB", (4, 3))
+    sent = Image.open(io.BytesIO(image_bytes(picture if mode == "LAB" else picture.convert(mode))))
+    assert (sent.format, sent.mode, sent.size) == ("PNG", "RGB", (4, 3))
 
 
 def test_what_is_no_image_is_not_sent() -> None:
@@ -253,16 +279,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def answering(*answers: bytes, silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+def answering(
+    *answers: bytes, silent: bool = False, pause: float = 0
+) -> Iterator[tuple[str, list[bytes]]]:
     """A server's URL, and the bodies it was sent. It says those bytes in turn, and hangs up.
 
-    Or, `silent`, it keeps the connections, and says no more.
+    Or, `silent`, it keeps the connections, and says no more. After each 256 kB that it reads it
+    rests for `pause` seconds.
     """
     left, asked, over = deque(answers), list[bytes](), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            length, body = int(self.headers["Content-Length"]), bytearray()
+            while len(body) < length:
+                body += self.rfile.read(min(1 << 18, length - len(body)))
+                time.sleep(pause)  # the line's slowness, not a way to wait for something
+            asked.append(bytes(body))
             self.wfile.write(left.popleft())
             if silent:
                 over.wait()
@@ -271,6 +304,8 @@ def answering(*answers: bytes, silent: bool = False) -> Iterator[tuple[str, list
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        # Little is under way between a slow server and its clients.
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
