@@ -96,7 +96,8 @@ eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and mask
 NEED_DATA = test -n "$$DATA" || { echo 'error: name the folder of photos and masks: DATA=...' >&2; exit 1; }
 
 space := $(subst ,, )
-existing = $(wildcard $(subst $(space),\ ,$(1)))
+escaped = $(subst $(space),\ ,$(1))
+existing = $(if $(wildcard $(call escaped,$(1))),$(call escaped,$(1)))
 
 # FORCE where the archive is of another model or other weights.
 ifneq ($(ARCHIVE_MODEL)|$(ARCHIVE_WEIGHTS),$(LAST_MODEL)|$(LAST_WEIGHTS))

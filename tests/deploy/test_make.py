@@ -94,6 +94,7 @@ def test_what_was_built_last_is_served_until_another_is_named(checkout: Path) ->
     assert served(checkout) == "voc-resnet50 its own"
     make(checkout, "stop")
     assert served(checkout) == "voc-resnet50 its own"
+    (checkout / "my weights.pth").touch()
     assert served(checkout, "WEIGHTS=my weights.pth") == "voc-resnet50 my weights.pth"
     assert served(checkout) == "voc-resnet50 my weights.pth"
     assert served(checkout, "MODEL=voc-resnet50") == "voc-resnet50 its own"
