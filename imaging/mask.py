@@ -7,6 +7,7 @@ The `*_plain` functions are the specification. They build the enlarged logits (B
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections.abc import Iterator
 
@@ -88,8 +89,9 @@ def triton_works(device: torch.device) -> bool:
         from imaging.mask_triton import label_pixels
 
         logits = torch.zeros(1, 2, 1, 1, device=device)
-        for with_confidence in (False, True):
-            label_pixels(logits, (1, 1), torch.uint8, with_confidence=with_confidence)
+        for dtype, with_confidence in itertools.product((torch.uint8, torch.int32), (False, True)):
+            label_pixels(logits, (1, 1), dtype, with_confidence=with_confidence)
+        torch.cuda.synchronize(device)  # what goes wrong on the GPU is told there
     except Exception as error:  # no Triton, no C compiler, a GPU it does not know
         warnings.warn(f"Masks are made the plain way, as Triton fails: {error!r}", stacklevel=2)
         return False

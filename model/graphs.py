@@ -9,6 +9,7 @@ Not yet run on a GPU: what it gains is to be measured by scripts/bench_gpu.py.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -88,9 +89,19 @@ class Replayed(nn.Module):
     def free(self) -> None:
         """Give the memory of all graphs back. A pool without graphs is not used again."""
         self.graphs.clear()
-        self.memory = memory_for_graphs(self.device)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.memory is not None:
+            # The stream stays: for each, cuBLAS keeps a workspace that is never given back.
+            self.memory = self.memory._replace(pool=torch.cuda.graph_pool_handle())
+        release_cached_memory()
+
+
+def release_cached_memory() -> None:
+    """Give the GPU's memory that PyTorch keeps for later use back to the driver, if it can be.
+
+    After a capture that an operator broke off, PyTorch takes it for still underway and refuses.
+    """
+    with contextlib.suppress(RuntimeError):
+        torch.cuda.empty_cache()
 
 
 class GraphMemory(NamedTuple):

@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
 from model import build_segmenter, optimize_for_inference
+from model.graphs import release_cached_memory
 from model.segmenter import Segmenter
 
 Forward = Callable[[Tensor], Tensor]
@@ -108,8 +109,7 @@ def figures_of(
                     speed = same = 0.0
                 yield Figure(name, size, batch, contender, speed, work * speed / rate, same)
                 torch.compiler.reset()  # or compiled code of the last shape would stay, and count
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
+                release_cached_memory()
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from imaging.budget import PixelBudget
 from imaging.decode import decoded_image
 from imaging.mask import class_mask, class_mask_and_confidence
 from imaging.select import keep_classes, keep_confident
+from model.graphs import release_cached_memory
 from model.preset import Preset
 from serving.asked import Options
 from serving.device import is_out_of_memory, upload
@@ -94,7 +95,7 @@ def forward(
         if len(images) == 1:
             return [error.with_traceback(None)]  # its frames would keep the tensors alive
     # Out of the except block: until here the error holds the failed attempt's tensors.
-    torch.cuda.empty_cache()
+    release_cached_memory()
     on_halving()
     half = len(images) // 2
     return [
