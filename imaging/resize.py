@@ -15,15 +15,13 @@ from imaging.pixels import rgb_array
 MAX_ASPECT: Final = 4
 
 
-def fit_size(
-    width: int, height: int, short_side: int, max_long_side: int | None = None
-) -> tuple[int, int]:
-    """(h, w) px whose short side is `short_side`, unless its long one hits `max_long_side`.
+def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(h, w) px whose short side is `short_side`, unless its long one hits MAX_ASPECT times that.
 
-    That is MAX_ASPECT * short_side by default. Rounds as torchvision's
-    `resize(size=short_side, max_size=max_long_side)`, but leaves no side below 1.
+    Rounds as torchvision's `resize(size=short_side, max_size=MAX_ASPECT * short_side)`, but leaves
+    no side below 1.
     """
-    max_long_side = max_long_side or MAX_ASPECT * short_side
+    max_long_side = MAX_ASPECT * short_side
     shorter, longer = sorted((width, height))
     short, long = short_side, short_side * longer // shorter
     if long > max_long_side:

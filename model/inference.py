@@ -87,7 +87,7 @@ def fast_precision(device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
-        # Private before torch 2.6 had names for them; absent ones mean a torch too old to use them.
+        # Private names, in torch since 2.6; without them it is fp32, which is right anywhere.
         probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         if any(getattr(torch.cpu, probe, bool)() for probe in probes):
             return "bf16"

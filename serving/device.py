@@ -26,8 +26,8 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 def pick_device(gpu_id: object) -> torch.device:
     """The GPU that TorchServe assigned to this worker, or the CPU where torch sees none.
 
-    TorchServe assigns ids by `nvidia-smi`, also where torch cannot use them, and leaves
-    CUDA_VISIBLE_DEVICES alone, so that the id counts over all devices.
+    TorchServe assigns ids also where torch cannot use a GPU: it asks `nvidia-smi`. Where
+    CUDA_VISIBLE_DEVICES is set it counts those, as torch does.
     """
     if gpu_id is None or not torch.cuda.is_available():
         return torch.device("cpu")

@@ -8,8 +8,13 @@ from imaging.brush import brush_rle
 from imaging.coco import coco_dataset
 from imaging.polygons import class_polygons, coco_polygons, geojson_feature
 from imaging.rle import column_runs
+from serving.errors import RequestError
 from serving.json_arrays import json_bytes
 from serving.result import Result
+
+# Pixels of all classes' boxes together, which CVAT has as text, two bytes each. Boxes overlap: of a
+# photo that is full of specks of 20 classes, every box is nearly the whole.
+MAX_BOX_PIXELS = 16_000_000
 
 # The names of the tag and of the image in Label Studio's own template for brush masks.
 LABEL_STUDIO_FROM, LABEL_STUDIO_TO = "tag", "image"
@@ -82,9 +87,21 @@ def cvat(result: Result) -> bytes:
     """What a CVAT serverless detector returns: the crop to each class's box, then the box.
 
     https://docs.cvat.ai/docs/manual/advanced/serverless-tutorial/
+    Raises RequestError 413 where the boxes are more than MAX_BOX_PIXELS.
     """
+    objects = result.objects()
+    pixels = sum(width * height for _, _, width, height in (entry["bbox"] for entry in objects))
+    if pixels > MAX_BOX_PIXELS:
+        raise RequestError(
+            413,
+            "answer_too_large",
+            f"As cvat at most {MAX_BOX_PIXELS} pixels are answered, and the boxes of the classes "
+            f"found have {pixels}. Scale the image down, or ask for coco.",
+            pixels=pixels,
+            max_pixels=MAX_BOX_PIXELS,
+        )
     shapes = []
-    for entry in result.objects():
+    for entry in objects:
         left, top, width, height = entry["bbox"]
         crop = result.mask[top : top + height, left : left + width] == entry["id"]
         # uint16, or NumPy would make eight bytes of each of the crop's pixels.

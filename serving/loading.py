@@ -45,7 +45,7 @@ def load_model(folder: Path, device: torch.device, precision: str = "auto") -> S
     preset = read_preset(folder / PRESET_FILE)
     if preset.weights is None or preset.weights.file is None:
         raise ArchiveError(f"{PRESET_FILE} names no weights file; build the archive again")
-    path = folder / preset.weights.file
+    path = Path(preset.weights.file)  # resolved against the preset's own folder
     verify_sha256(path, preset.weights.sha256)
     net = build_network(preset)
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

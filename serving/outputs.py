@@ -18,10 +18,11 @@ from serving.result import Result
 
 JSON: Final = "application/json"
 
-# Pixels of a photo whose every pixel is written as text, for at most about 64 MB of it.
+# Pixels of a photo whose every pixel is written as text, for at most about 64 MB of it; twice that
+# where the confidence is asked for beside the mask.
 MAX_LISTED: Final = 16_000_000  # a number and a comma
 MAX_LISTED_IN_PAIRS: Final = 4_000_000  # [class,probability]
-MAX_LISTED_PER_CLASS: Final = 4_000_000  # a digit and a comma, as often as boxes overlap
+MAX_LISTED_PER_CLASS: Final = 4_000_000  # a digit and a comma in the box of each class
 
 
 @dataclass(frozen=True)

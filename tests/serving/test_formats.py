@@ -10,6 +10,7 @@ import pytest
 
 from model.preset import Preset
 from serving.asked import Options, Request, Tensors
+from serving.errors import RequestError
 from serving.info import ModelInfo
 from serving.legend import void_id
 from serving.open_inference import HEADER_LENGTH
@@ -115,6 +116,22 @@ def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None
         assert tensor["datatype"] == "INT32"
         assert tensor.get("data") == expected
     assert answer.body.endswith((0).to_bytes(4, "little") + (300).to_bytes(4, "little"))
+
+
+def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None:
+    """Specks of two classes in opposite corners: 8 megapixels of boxes, and 17."""
+    for side, is_answered in ((2000, True), (2900, False)):
+        mask = np.zeros((side, side), np.uint8)
+        mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
+        found = Segmentation(mask, np.zeros_like(mask), None)
+        request = Request(b"", "cvat")
+        if is_answered:
+            read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
+            np.testing.assert_array_equal(read, mask)
+        else:
+            with pytest.raises(RequestError, match="As cvat at most 16000000") as caught:
+                encode(request, found, preset, info)
+            assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
 
 
 def test_scores_are_mean_confidences(
