@@ -22,7 +22,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from importlib.util import find_spec
@@ -45,7 +45,8 @@ from imaging.png import mask_png
 from imaging.summary import class_summaries
 from model import optimize_for_inference
 from model.inference import fast_precision
-from model.preset import Preset, load_preset, voc_palette
+from model.preset import Preset, PresetError, load_preset, voc_palette
+from model.weights import CheckpointError
 from scripts.build_archive import WEIGHTS_FILE, build_archive, untrained
 from scripts.instance import MODEL_NAME
 from scripts.loopback import session
@@ -53,7 +54,7 @@ from scripts.machine import processor
 from scripts.peers import torchvision_network
 from scripts.service import running_service
 from scripts.street import draw_street
-from scripts.terminal import exit_on_signals
+from scripts.terminal import exit_status
 
 Task = Callable[[], object]
 
@@ -138,11 +139,14 @@ def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Task]:
 def product_figures(rounds: int) -> Iterator[Figure]:
     """How fast this machine multiplies: the rate that bounds every forward, TFLOP/s in the name."""
     operations = 2 * GEMM_SIDE**3
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(GEMM_SIDE, GEMM_SIDE).to(dtype)
-        (figure,) = compare("product", {str(dtype): partial(torch.mm, a, a)}, rounds)
-        name = f"{str(dtype).split('.')[1]}: {operations / figure.milliseconds / 1e9:.2f} TFLOP/s"
-        yield Figure(f"product of {GEMM_SIDE}x{GEMM_SIDE}", name, figure.milliseconds, 1.0)
+    a = torch.randn(GEMM_SIDE, GEMM_SIDE)
+    tasks: dict[str, Task] = {
+        str(dtype).split(".")[1]: partial(torch.mm, a.to(dtype), a.to(dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    for figure in compare(f"product of {GEMM_SIDE}x{GEMM_SIDE}", tasks, rounds):
+        rate = operations / figure.milliseconds / 1e9
+        yield replace(figure, contender=f"{figure.contender}: {rate:.2f} TFLOP/s")
 
 
 def mask_figures(rounds: int) -> Iterator[Figure]:
@@ -202,7 +206,7 @@ def encode_figures(rounds: int) -> Iterator[Figure]:
             class_summaries(mask, confidence, labels, palette)
         ),
     }
-    yield from compare("encode, 12 MP mask", tasks, min(rounds, 3))
+    yield from compare("encode, 12 MP mask", tasks, rounds)
 
 
 def service_figures(
@@ -332,18 +336,7 @@ def conditions() -> dict[str, object]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark", description=(__doc__ or "").split("\n\n")[0]
-    )
-    add = parser.add_argument
-    add("--preset", default="voc-resnet50", help="one with torchvision's Bottleneck backbones")
-    add("--photo", type=Path, help="a photo instead of a drawing of 640x491")
-    add("--rounds", type=int, default=ROUNDS, help="turns of each contender")
-    add("--json", type=Path, help="write the figures here as well")
-    options = parser.parse_args(arguments)
-    exit_on_signals()
-
+def run(options: argparse.Namespace) -> int:
     preset = load_preset(options.preset)
     photo = options.photo.read_bytes() if options.photo else jpeg_of(SIZES["0.3 MP"])
     photos = {"640x491" if not options.photo else options.photo.name: photo}
@@ -371,6 +364,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"conditions": conditions(), "figures": [asdict(figure) for figure in figures]}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark", description=(__doc__ or "").split("\n\n")[0]
+    )
+    add = parser.add_argument
+    add("--preset", default="voc-resnet50", help="one with torchvision's Bottleneck backbones")
+    add("--photo", type=Path, help="a photo instead of a drawing of 640x491")
+    add("--rounds", type=int, default=ROUNDS, help="turns of each contender")
+    add("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: run(options), PresetError, CheckpointError, OSError)
 
 
 if __name__ == "__main__":

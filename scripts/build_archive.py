@@ -26,7 +26,7 @@ from model.preset import Preset, PresetError, WeightsSource, build_network, dump
 from model.segmenter import Segmenter
 from model.weights import CheckpointError, load_checkpoint, published_weights
 from scripts.portable import check_portable
-from scripts.terminal import ROOT, UserError, say, shown
+from scripts.terminal import ROOT, UserError, exit_status, say, shown
 from serving.golden import record_golden
 from serving.loading import ArchiveError
 
@@ -186,6 +186,24 @@ def dated(manifest: bytes) -> bytes:
     return json.dumps({**json.loads(manifest), "createdOn": MADE_TEXT}, indent=2).encode("ascii")
 
 
+def run(options: argparse.Namespace) -> int:
+    preset = build_archive(
+        options.preset,
+        options.output,
+        weights=options.weights,
+        random_weights=options.random_weights,
+        name=options.name,
+        version=options.version,
+    )
+    if options.random_weights:
+        say(f"{preset.name}: the weights are random, so its masks mean nothing")
+    assert preset.weights is not None
+    print(f"{preset.name} {options.version}, weights sha256:{preset.weights.sha256}")
+    megabytes = options.output.stat().st_size / 1e6
+    print(f"{shown(options.output)}, {megabytes:.1f} MB, sha256:{sha256_of(options.output)}")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.build_archive", description=__doc__.split("\n")[0]
@@ -198,25 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", default="1.0", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "segmenter.mar")
     options = parser.parse_args(arguments)
-    try:
-        preset = build_archive(
-            options.preset,
-            options.output,
-            weights=options.weights,
-            random_weights=options.random_weights,
-            name=options.name,
-            version=options.version,
-        )
-    except (UserError, PresetError, CheckpointError, ArchiveError) as error:
-        say(f"error: {error}")
-        return 1
-    if options.random_weights:
-        say(f"{preset.name}: the weights are random, so its masks mean nothing")
-    assert preset.weights is not None
-    print(f"{preset.name} {options.version}, weights sha256:{preset.weights.sha256}")
-    megabytes = options.output.stat().st_size / 1e6
-    print(f"{shown(options.output)}, {megabytes:.1f} MB, sha256:{sha256_of(options.output)}")
-    return 0
+    return exit_status(lambda: run(options), PresetError, CheckpointError, ArchiveError)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from scripts.loopback import session
 from scripts.service import ARCHIVE, running_service
 from scripts.street import draw_street
-from scripts.terminal import ROOT, UserError, exit_on_signals, say
+from scripts.terminal import ROOT, exit_status
 
 TIMEOUT = 120.0  # seconds for one answer
 
@@ -46,13 +47,20 @@ def draw_images(folder: Path, number: int) -> list[Path]:
 def generate_load(url: str, paths: Sequence[Path], clients: int) -> None:
     """Ask for every mask, and leave it at that. Raises requests.RequestException."""
 
+    stopping = threading.Event()
+
     def client(first: int) -> None:
         with session() as http:
             for path in paths[first::clients]:
+                if stopping.is_set():
+                    return
                 http.post(url, data=path.read_bytes(), timeout=TIMEOUT).raise_for_status()
 
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(client, range(clients)))
+        try:
+            list(pool.map(client, range(clients)))
+        finally:
+            stopping.set()
 
 
 def run_segment(url: str, folder: Path, clients: int) -> None:
@@ -69,6 +77,29 @@ def seconds_of(task: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
+def run(options: argparse.Namespace) -> int:
+    seconds: dict[str, list[float]] = {"load generator": [], "segment.py": []}
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder, "images")
+        images.mkdir()
+        paths = draw_images(images, options.images)
+        with running_service(options.archive, Path(folder, "service")) as service:
+            url = service.predictions
+            generate_load(url, paths[: 2 * options.clients], options.clients)  # warm-up
+            for _ in tqdm(range(options.rounds), "comparing", leave=False, unit="round"):
+                seconds["load generator"].append(
+                    seconds_of(lambda: generate_load(url, paths, options.clients))
+                )
+                seconds["segment.py"].append(
+                    seconds_of(lambda: run_segment(url, images, options.clients))
+                )
+    rates = {name: options.images / statistics.median(each) for name, each in seconds.items()}
+    for name, rate in rates.items():
+        print(f"{name:<15} {rate:7.1f} images/s")
+    print(f"{'ratio':<15} {rates['segment.py'] / rates['load generator']:7.2f}")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.client_throughput", description=(__doc__ or "").split("\n\n")[0]
@@ -78,31 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    exit_on_signals()
-    seconds: dict[str, list[float]] = {"load generator": [], "segment.py": []}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            images = Path(folder, "images")
-            images.mkdir()
-            paths = draw_images(images, options.images)
-            with running_service(options.archive, Path(folder, "service")) as service:
-                url = service.predictions
-                generate_load(url, paths[: 2 * options.clients], options.clients)  # warm-up
-                for _ in tqdm(range(options.rounds), "comparing", leave=False, unit="round"):
-                    seconds["load generator"].append(
-                        seconds_of(lambda: generate_load(url, paths, options.clients))
-                    )
-                    seconds["segment.py"].append(
-                        seconds_of(lambda: run_segment(url, images, options.clients))
-                    )
-    except (UserError, requests.RequestException, subprocess.CalledProcessError) as error:
-        say(f"error: {error}")
-        return 1
-    rates = {name: options.images / statistics.median(each) for name, each in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{name:<15} {rate:7.1f} images/s")
-    print(f"{'ratio':<15} {rates['segment.py'] / rates['load generator']:7.2f}")
-    return 0
+    faults = (requests.RequestException, subprocess.CalledProcessError)
+    return exit_status(lambda: run(options), *faults)
 
 
 if __name__ == "__main__":

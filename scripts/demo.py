@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from scripts.loopback import session
 from scripts.ports import ports_from
 from scripts.service import ARCHIVE, DEFAULT_PORT, running_service
 from scripts.street import draw_street
-from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from scripts.terminal import ROOT, UserError, exit_status, shown
 
 OUTPUT = ROOT / "build" / "demo"
 
@@ -100,20 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    exit_on_signals()
-    try:
-        demo(
-            options.photo or drawn(options.output / "street.jpg"),
-            options.archive,
-            options.port,
-            options.output,
-        )
-    except UserError as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+
+    def program() -> int:
+        photo = options.photo or drawn(options.output / "street.jpg")
+        demo(photo, options.archive, options.port, options.output)
+        return 0
+
+    return exit_status(program)
 
 
 if __name__ == "__main__":

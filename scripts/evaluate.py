@@ -36,15 +36,15 @@ from imaging.resize import fit_size, resize
 from model import optimize_for_inference
 from model.preset import Preset, PresetError, build_network, load_preset
 from model.weights import CheckpointError, load_checkpoint, published_weights
-from scripts.frames import VOID, DataError, Frame, find_frames, read_target
-from scripts.segment import add_access, connect
-from scripts.terminal import say
+from scripts.frames import VOID, Frame, find_frames, read_target
+from scripts.segment import add_access, connect, count
+from scripts.terminal import UserError, exit_status
 from serving.pipeline import forward, read_photo, segment
 
 Predict = Callable[[bytes], npt.NDArray[np.integer]]  # an image file -> (H, W) class ids
 
 
-class EvaluationError(Exception):
+class EvaluationError(UserError):
     """A frame has no usable mask. There are no figures then: they would leave the frame out."""
 
 
@@ -210,33 +210,37 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--short-side", type=int, metavar="PX", help="scale photos and masks to it beforehand"
     )
     parser.add_argument(
-        "--concurrency", type=int, default=8, metavar="N", help="requests at a time (default: 8)"
+        "--concurrency",
+        type=partial(count, least=1),
+        default=8,
+        metavar="N",
+        help="requests at a time (default: 8)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    try:
-        preset = load_preset(options.preset)
-        frames = find_frames(options.data)
-        if options.url:
-            predict = over_http(connect(options))
-        else:
-            predict = in_process(load_network(preset, options.weights, options.precision), preset)
-        scores = score(
-            predict,
-            frames,
-            preset,
-            short_side=options.short_side,
-            concurrency=options.concurrency if options.url else 1,
-        )
-    except (PresetError, CheckpointError, DataError, EvaluationError) as error:
-        say(f"evaluate: {error}")
-        return 1
+def run(options: argparse.Namespace) -> int:
+    preset = load_preset(options.preset)
+    frames = find_frames(options.data)
+    if options.url:
+        predict = over_http(connect(options))
+    else:
+        predict = in_process(load_network(preset, options.weights, options.precision), preset)
+    scores = score(
+        predict,
+        frames,
+        preset,
+        short_side=options.short_side,
+        concurrency=options.concurrency if options.url else 1,
+    )
     print(json.dumps(dataclasses.asdict(scores), indent=2) if options.json else table(scores))
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return exit_status(lambda: run(options), PresetError, CheckpointError)
 
 
 if __name__ == "__main__":

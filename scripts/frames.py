@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from imaging import ImageError, decode_image
 from model.preset import Preset
+from scripts.terminal import UserError
 
 VOID = 255  # in targets: the pixel does not count
 
 
-class DataError(Exception):
+class DataError(UserError):
     """A folder that cannot be used as it is. The message names the file and what is wrong."""
 
 

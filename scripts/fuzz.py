@@ -15,7 +15,6 @@ import contextlib
 import http.client
 import json
 import shutil
-import signal
 import socket
 import ssl
 import sys
@@ -37,7 +36,7 @@ from scripts.instance import Service
 from scripts.loopback import tiny_image
 from scripts.ports import HOST, free_ports
 from scripts.service import ARCHIVE, running_service
-from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from scripts.terminal import ROOT, UserError, exit_status, say, shown
 from scripts.watch import deaths, sample, watched
 from serving.memory import TRIM_SECONDS
 
@@ -335,6 +334,24 @@ def replay(service: Service, seed: int, front: Gateway | None) -> None:
     print(f"{outcome.column} in {outcome.seconds:.2f} s: {outcome.body[:1000]!r}")
 
 
+def run(options: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        service = stack.enter_context(running_service(options.archive, FOLDER / "service"))
+        front = stack.enter_context(running_gateway(service)) if options.gateway else None
+        if options.replay is not None:
+            replay(service, options.replay, front)
+            return 0
+        warm_up = min(WARM_UP, options.inputs // 2)
+        report = attack(service, range(options.inputs), front, warm_up)
+    print(table(report), flush=True)
+    if all(held for held, _ in bars(report)):
+        return 0
+    slow = [outcome for outcome in report.outcomes if outcome.seconds > SLOWEST_SECONDS]
+    keep([*report.faults, *slow], FOLDER / "failed")
+    say(f"the inputs are in {shown(FOLDER / 'failed')}; --replay SEED sends one again")
+    return 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.fuzz", description=__doc__.split("\n")[0]
@@ -344,28 +361,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--gateway", action="store_true", help="through nginx, as on a network")
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    exit_on_signals()
-    try:
-        with ExitStack() as stack:
-            service = stack.enter_context(running_service(options.archive, FOLDER / "service"))
-            front = stack.enter_context(running_gateway(service)) if options.gateway else None
-            if options.replay is not None:
-                replay(service, options.replay, front)
-                return 0
-            warm_up = min(WARM_UP, options.inputs // 2)
-            report = attack(service, range(options.inputs), front, warm_up)
-    except UserError as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    print(table(report), flush=True)
-    if all(held for held, _ in bars(report)):
-        return 0
-    slow = [outcome for outcome in report.outcomes if outcome.seconds > SLOWEST_SECONDS]
-    keep([*report.faults, *slow], FOLDER / "failed")
-    say(f"the inputs are in {shown(FOLDER / 'failed')}; --replay SEED sends one again")
-    return 1
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

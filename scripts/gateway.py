@@ -25,6 +25,7 @@ from scripts.gateway_secrets import (
     Certificate,
     GatewayError,
     credentials,
+    made_certificate,
     own_certificate,
     token_of,
     write_secret,
@@ -143,26 +144,31 @@ def stop(folder: Path) -> bool:
     New connections are refused from the start.
     """
     master = master_of(folder)
-    if master is not None:
-        try:
+    try:
+        if master is not None:
             master.send_signal(signal.SIGQUIT)
             wait_for_end(master)
-        finally:
+    finally:
+        if master is not None:
             end_group(master.pid)
-    remove_temp(folder)
+        remove_temp(folder)
     return master is not None
 
 
 def how_to_call(gateway: Gateway) -> str:
-    """For a terminal: the address, the token, and a line that works as it is printed."""
+    """For a terminal: the address, the token, and a line that works as it is printed.
+
+    With a certificate of one's own, HOST stands for a name that is in it.
+    """
+    url, trust = gateway.predictions, f"--cacert {shlex.quote(shown(gateway.certificate))} "
+    if gateway.certificate != made_certificate(gateway.folder).chain:
+        url, trust = url.replace("localhost", "HOST"), ""
     # From a file, so that the token stays out of curl's arguments, which all users can read.
     return (
-        f"gateway  {gateway.predictions}\n"
+        f"gateway  {url}\n"
         f"token    {gateway.token}\n"
         "         in a browser it is the password, of any user\n"
-        f"curl --cacert {shlex.quote(shown(gateway.certificate))} "
-        f"-H @{shlex.quote(shown(gateway.header))} "
-        f"-T photo.jpg {gateway.predictions} -o mask.png"
+        f"curl {trust}-H @{shlex.quote(shown(gateway.header))} -T photo.jpg {url} -o mask.png"
     )
 
 

@@ -67,9 +67,14 @@ def write_secret(path: Path, text: str) -> None:
         file.write(text)
 
 
+def made_certificate(folder: Path) -> Certificate:
+    """Where the certificate is that the gateway in `folder` makes for itself."""
+    return Certificate(folder / "certificate.pem", folder / "key.pem")
+
+
 def own_certificate(folder: Path) -> Certificate:
     """A certificate for this machine that signs itself, made anew a month before it ends."""
-    own = Certificate(folder / "certificate.pem", folder / "key.pem")
+    own = made_certificate(folder)
     if own.chain.exists() and own.key.exists():
         check = ["x509", "-checkend", str(RENEW_SECONDS), "-noout", "-in", str(own.chain)]
         if openssl(check).returncode == 0:

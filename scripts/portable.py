@@ -99,7 +99,7 @@ def why_missing(
         # TorchServe imports the files at the root; a package's own file can be imported with care.
         if found.optional or importer.parent != folder:
             return None
-        return f"{top} may be missing: import it in a function, or handle its ImportError"
+        return may_be_missing(top)
     return f"imports {found.module}, which the stock TorchServe image lacks"
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import requests
 from PIL import Image
 
+from imaging import ImageError, decode_image
 from scripts.images import EXTENSIONS
 from scripts.street import draw_street
 from scripts.terminal import UserError
@@ -70,7 +71,17 @@ def photos_in(folder: Path) -> list[bytes]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     if not paths:
         raise UserError(f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))})")
-    return [path.read_bytes() for path in paths]
+    return [readable(path) for path in paths]
+
+
+def readable(path: Path) -> bytes:
+    """The file's bytes. Raises UserError where they are no image that the service reads."""
+    data = path.read_bytes()
+    try:
+        decode_image(data)
+    except ImageError as error:
+        raise UserError(f"{path}: {error}") from error
+    return data
 
 
 def about(photo: bytes, mask: Mask) -> list[Question]:

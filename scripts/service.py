@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 import time
 import zipfile
@@ -35,7 +34,7 @@ from scripts.loopback import tiny_image
 from scripts.ports import Ports, check_free, free_neighbour, free_ports, ports_from
 from scripts.processes import end_group, interrupts_deferred
 from scripts.readiness import last_words, wait_until_ready
-from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from scripts.terminal import ROOT, exit_status, say, shown
 
 ARCHIVE = ROOT / "build" / "segmenter.mar"
 DEFAULT_PORT = 8080
@@ -59,10 +58,15 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
     left behind by Ctrl-C.
     """
     check_whole(archive)
-    if running_group(folder) is not None:
+    group = running_group(folder)
+    if group is not None and folder == folder_for(ports.inference):
         raise ServiceError(
             f"a service runs on port {ports.inference} already: `make stop PORT={ports.inference}` "
             f"ends it, or choose another place, for instance PORT={free_neighbour(ports.inference)}"
+        )
+    if group is not None:
+        raise ServiceError(
+            f"a service runs in {shown(folder)} already: wait for it, or end the process {group}"
         )
     check_free(ports)
     prepare(folder, ports)
@@ -92,9 +96,7 @@ def start_behind_gateway(
 ) -> Gateway:
     """Serve the archive over HTTPS on the port `https`; raises and returns as `start` does."""
     # The gateway first: what keeps it from starting is known at once.
-    front = gateway.start(
-        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
-    )
+    front = start_gateway(folder, ports, https, certificate)
     try:
         start(archive, folder, ports)
     except BaseException:
@@ -134,11 +136,14 @@ def stop(folder: Path) -> bool:
     Requests that run behind a gateway get their answers first. A gateway alone, whose TorchServe
     is gone, is an instance too.
     """
-    had_gateway = gateway.stop(gateway_folder(folder))
-    group = running_group(folder)
-    if group is not None:
-        end_group(group)
-    remove_temp(folder)
+    had_gateway = False
+    try:
+        had_gateway = gateway.stop(gateway_folder(folder))
+    finally:  # also where Ctrl-C says that those requests are not to be waited for
+        group = running_group(folder)
+        if group is not None:
+            end_group(group)
+        remove_temp(folder)
     return had_gateway or group is not None
 
 
@@ -170,13 +175,19 @@ def run_behind_gateway(
     archive: Path, folder: Path, ports: Ports, https: int, certificate: Certificate | None = None
 ) -> None:
     """Serve the archive over HTTPS on the port `https` until Ctrl-C; raises as `run` does."""
-    front = gateway.start(
-        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
-    )
+    front = start_gateway(folder, ports, https, certificate)
     try:
         run(archive, folder, ports, front)
     finally:
         gateway.stop(front.folder)  # where TorchServe did not start: `run` had nothing to drain
+
+
+def start_gateway(
+    folder: Path, ports: Ports, https: int, certificate: Certificate | None
+) -> Gateway:
+    return gateway.start(
+        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
+    )
 
 
 def why_ended(service: Service, front: Gateway | None) -> str | None:
@@ -209,8 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
     own = options.certificate and Certificate(options.certificate, options.key)
     https = options.https_port or options.port + gateway.HTTPS_OFFSET
     folder = folder_for(options.port)
-    exit_on_signals()
-    try:
+
+    def program() -> int:
         if options.command == "stop":
             was_running = stop(folder)
             say("stopped" if was_running else f"nothing runs on port {options.port}")
@@ -225,12 +236,9 @@ def main(arguments: list[str] | None = None) -> int:
             run_behind_gateway(options.archive, folder, ports_from(options.port), https, own)
         else:
             run(options.archive, folder, ports_from(options.port))
-    except UserError as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+        return 0
+
+    return exit_status(program)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import itertools
 import json
-import os
 import platform
 import signal
 import statistics
@@ -40,8 +39,9 @@ from scripts.loopback import session
 from scripts.machine import processor
 from scripts.questions import Question, drawn_photos, photos_in, questions
 from scripts.service import ARCHIVE, running_service
-from scripts.terminal import ROOT, UserError, exit_on_signals, say, shown
+from scripts.terminal import ROOT, UserError, exit_status, say, shown
 from scripts.watch import Sample, deaths, watched
+from serving.device import usable_cores
 from serving.loading import ArchiveError, ServedModel, load_model
 
 # More clients than a batch (8): while one is computed the next is complete in the queue.
@@ -231,7 +231,7 @@ def machine(model: ServedModel) -> dict[str, str]:
     return {
         "date": date.today().isoformat(),
         "model": f"{model.preset.name}, {model.digest[:19]}",
-        "processor": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        "processor": f"{processor()}, {usable_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": gpu,
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
@@ -330,18 +330,23 @@ def model_in(archive: Path) -> ServedModel:
         return load_model(Path(temp), torch.device("cpu"))
 
 
-def run(archive: Path, minutes: float, folder: Path | None) -> tuple[Result, bool]:
-    """The result, and whether the soak went on to its end."""
-    photos = drawn_photos(DRAWN_PHOTOS) + (photos_in(folder) if folder else [])
-    model = model_in(archive)
+def run(options: argparse.Namespace) -> int:
+    photos = drawn_photos(DRAWN_PHOTOS) + (photos_in(options.photos) if options.photos else [])
+    model = model_in(options.archive)
+    conditions = machine(model)
     predict = in_process(model.net, model.preset)
     asked = questions(tqdm(photos, desc="known answers", unit="photo"), predict)
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as temp,
-        running_service(archive, Path(temp)) as service,
+        running_service(options.archive, Path(temp)) as service,
     ):
-        replies, samples, finished = soak(service, asked, 60 * minutes, CLIENTS)
-    return result_of(replies, samples, machine(model), len(photos), CLIENTS), finished
+        replies, samples, finished = soak(service, asked, 60 * options.minutes, CLIENTS)
+    result = result_of(replies, samples, conditions, len(photos), CLIENTS)
+    print(json.dumps(dataclasses.asdict(result), indent=2) if options.json else report(result))
+    if not finished:
+        return 128 + signal.SIGINT
+    say(f"written to {shown(write(result, options.output))}")
+    return 1 if result.broken_bars() else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -356,19 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
-    exit_on_signals()
-    try:
-        result, finished = run(options.archive, options.minutes, options.photos)
-    except (UserError, ArchiveError) as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    print(json.dumps(dataclasses.asdict(result), indent=2) if options.json else report(result))
-    if not finished:
-        return 128 + signal.SIGINT
-    say(f"written to {shown(write(result, options.output))}")
-    return 1 if result.broken_bars() else 0
+    return exit_status(lambda: run(options), ArchiveError)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,10 +25,22 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def exit_on_signals() -> None:
-    """Let `kill` and a closed terminal end this program in order, as Ctrl-C does."""
+def exit_status(program: Callable[[], int], *faults: type[Exception]) -> int:
+    """That of `program`, or what a UserError, one of `faults` or Ctrl-C makes of it.
+
+    Those are told in one line; another exception is a mistake of ours, and keeps its traceback.
+    `kill` and a closed terminal end the program in order, as Ctrl-C does.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    expected: tuple[type[Exception], ...] = (UserError, *faults)
+    try:
+        return program()
+    except expected as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def last_line(text: str) -> str:

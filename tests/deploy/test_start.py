@@ -129,6 +129,23 @@ def test_in_the_foreground(nginx: Path, tmp_path: Path, port: int, ended: str) -
     assert not why_not(front.port)
 
 
+def test_nothing_stays_where_a_drain_is_interrupted(
+    nginx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    ports, https = free_ports(), free_ports().inference
+    start_behind_gateway(stub_archive(tmp_path), tmp_path / "service", ports, https)
+    monkeypatch.setattr(gateway, "wait_for_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stop(tmp_path / "service")
+    assert processes_of(tmp_path) == []
+    assert is_free(ports.inference)
+    assert not why_not(https)
+    assert not (tmp_path / "service" / "gateway" / "tmp").exists()
+
+
 def test_none_stays_where_the_service_does_not_start(nginx: Path, tmp_path: Path) -> None:
     port = free_ports().inference
     with pytest.raises(ServiceError, match="does not exist"):

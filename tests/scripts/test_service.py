@@ -86,7 +86,7 @@ def test_two_at_once_answer_as_configured_and_leave_nothing(echo: Path, tmp_path
         assert "ts_inference_requests_total" in session().get(one.metrics, timeout=TIMEOUT).text
         assert "/predictions/segmenter" in one.log("access_log")
 
-        with pytest.raises(ServiceError, match=r"runs on port \d+ already: `make stop PORT="):
+        with pytest.raises(ServiceError, match=r"runs in .* already: wait"):
             start(echo, one.folder, one.ports)
 
         temporary = (deep / "tmp").resolve()
@@ -185,6 +185,9 @@ def test_started_in_the_background_it_stays_until_it_is_stopped(echo: Path, port
     assert started.returncode == 0
     url = f"http://{HOST}:{port}/predictions/segmenter"
     assert session().post(url, data=b"still here", timeout=TIMEOUT).content == b"still here"
+
+    second = service_program("start", echo, port).communicate(timeout=TIMEOUT)[1]
+    assert f"a service runs on port {port} already: `make stop PORT={port}` ends it" in second
 
     stopped = service_program("stop", echo, port)
     assert "stopped" in stopped.communicate(timeout=TIMEOUT)[1]
