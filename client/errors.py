@@ -53,7 +53,7 @@ class Refused(AnsweredError):
 
 
 class ServiceFailed(AnsweredError):
-    """5xx: not the image's fault; what may pass has been tried again as often as was allowed."""
+    """5xx: not the image's fault; a 503 has been tried again as often as was allowed."""
 
 
 def answered_error(status: int, body: bytes) -> SegmenterError:

@@ -24,7 +24,7 @@ from client.service import Service
 ImageLike: TypeAlias = "str | PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
 
 # Pillow's modes that it writes as PNG.
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,10 @@ def image_bytes(image: ImageLike) -> bytes:
                 f"an image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.dtype} {image.shape}"
             )
         image = Image.fromarray(image)
+    if image.mode == "F":
+        raise ValueError("a picture of mode F does not say which of its values is white")
     if image.mode not in PNG_MODES:
-        image = image.convert("RGB")
+        image = image.convert("I;16" if image.mode == "I" else "RGB")
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -15,22 +15,13 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import DecodeError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
 
-from client.errors import (
-    NoAnswer,
-    SegmenterError,
-    ServiceFailed,
-    Unreachable,
-    answered_error,
-)
+from client.errors import NoAnswer, SegmenterError, Unreachable, answered_error
 
 VERSION = "1.0"  # of the model, as scripts/build_archive.py writes it
 
-# Too many requests; the gateway has no service; overloaded; the worker is known to be gone. A
-# prediction changes nothing, so that it may be sent again.
-TRY_AGAIN = (429, 502, 503, 507)
-
-# With status 500, what TorchServe says to those whose requests a worker took with it.
-WORKER_DIED = "Worker died."
+# Too many requests; the gateway has no service; overloaded. A prediction changes nothing, so that
+# it may be sent again. Not so a worker that died (500, 507): the image may be the reason.
+TRY_AGAIN = (429, 502, 503)
 
 # Seconds to make a connection. An address that swallows what is sent to it would cost `timeout` at
 # every try; this leaves room for three lost packets, which TCP sends again after 1, 3 and 7 s.
@@ -40,9 +31,9 @@ CONNECT_SECONDS = 10.0
 # MaxRetryError, TLS included.
 BROKEN = (ProtocolError, DecodeError, SSLError)
 
-# Seconds. The pauses between tries are 0, 2, 4, 8, ... times the first, each with up to the first
-# at random on top, so that clients turned away together do not come back together; Retry-After goes
-# before. Six of them are a minute, in which a service has started again.
+# Seconds. The pauses between tries are 0, 2, 4, 8, ... times the first, all but 0 with up to the
+# first at random on top, so that clients turned away together part; Retry-After goes before. Six of
+# them are a minute, in which a service has started again.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30
 
@@ -135,10 +126,7 @@ class Service:
         if answer.status_code == requests.codes.ok:
             return answer.content
         failure = answered_error(answer.status_code, answer.content)
-        passes = answer.status_code in TRY_AGAIN or (
-            isinstance(failure, ServiceFailed) and failure.message == WORKER_DIED
-        )
-        raise Passing(failure, answer.raw) if passes else failure
+        raise Passing(failure, answer.raw) if answer.status_code in TRY_AGAIN else failure
 
     def _lost(self, error: requests.RequestException, seconds: float) -> SegmenterError | Passing:
         """What it means that there is no answer, or not all of one, after so many seconds."""

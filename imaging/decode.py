@@ -35,6 +35,12 @@ class JpegFile(JpegImageFile):
         super()._open()
 
 
+class GifFile(GifImageFile):
+    """Pillow's reader, less what it lays out for a second frame: up to 178 MB, on opening."""
+
+    disposal_method = property(lambda self: 0, lambda self, method: None)
+
+
 class TiffFile(TiffImageFile):
     """Pillow's reader, less the directories below the first, of which 30 MB would become 1 GB."""
 
@@ -48,7 +54,7 @@ READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "WebP": WebPImageFile,
     "BMP": BmpImageFile,
     "TIFF": TiffFile,
-    "GIF": GifImageFile,
+    "GIF": GifFile,
 }
 
 # The GIF reader looks at the size while it opens; a warning where warnings are errors.
@@ -90,8 +96,8 @@ def decoded_image(
     data = _within_byte_limit(data, limits)
     name = format_of(data)
     _check_frames(data, name, limits)
-    check_structure(data, name)
     with _image_errors(data, name, limits):
+        check_structure(data, name)
         image = _open(data, name, limits)
     with budget.spend(_num_pixels(image)):
         with _image_errors(data, name, limits):
@@ -133,8 +139,7 @@ def _tile_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """Of a TIFF's tiles, (0, 0) for other files. libtiff unpacks a tile whole, also one that is
     larger than its image.
 
-    Raises ValueError where the tags hold anything but whole numbers: Pillow looks at them only in
-    files of tiles, and "A" times the other side would be a text of gigabytes.
+    Raises ValueError where a tag holds several numbers.
     """
     if not isinstance(image, TiffImageFile):
         return 0, 0

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
-from PIL.TiffImagePlugin import (
-    STRIPBYTECOUNTS,
-    STRIPOFFSETS,
-    TILEBYTECOUNTS,
-    TILEOFFSETS,
-    TiffImageFile,
-)
-
+from imaging import tiff
 from imaging.errors import UnreadableImage, UnsupportedImage
 
 READ_FORMATS: Final = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
@@ -55,10 +47,6 @@ FRAME_MARKS: Final[dict[str, bytes]] = {"WebP": b"ANMF", "PNG": b"fcTL", "GIF": 
 MAX_JPEG_SEGMENTS: Final = 1000
 MAX_PNG_CHUNKS: Final = 20_000
 
-# Pillow makes a few hundred bytes of Python objects from each entry of a TIFF's table of strips.
-MAX_TIFF_VALUES: Final = 2**18  # 50 megapixels in tiles of 16x16 need 195 313
-TIFF_BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay bytes
-
 
 def format_of(data: bytes) -> str:
     """The one of READ_FORMATS that the first bytes announce. Raises UnsupportedImage."""
@@ -74,17 +62,20 @@ def format_of(data: bytes) -> str:
 
 
 def check_structure(data: bytes, name: str) -> None:
-    """Refuse a file built to cost far more time or memory than its bytes and its size tell."""
+    """Refuse a file built to cost far more time or memory than its bytes and its size tell.
+
+    Raises UnreadableImage, and ValueError for a TIFF that is damaged.
+    """
     parts = max((data.count(mark) for mark in COSTLY_PARTS.get(name, ())), default=0)
     has_many_pieces = (name == "JPEG" and _more_than(MAX_JPEG_SEGMENTS, _jpeg_segments(data))) or (
         name == "PNG" and _more_than(MAX_PNG_CHUNKS, _png_chunks(data))
     )
-    has_long_table = name == "TIFF" and any(
-        # More numbers than the file has bytes are never read
-        MAX_TIFF_VALUES < num_values <= len(data)
-        for num_values in _tiff_value_counts(data)
-    )
-    if parts > MAX_COSTLY_PARTS or has_many_pieces or has_long_table:
+    if name == "TIFF":
+        try:
+            tiff.check_layout(data)
+        except tiff.TooManyPieces:
+            has_many_pieces = True
+    if parts > MAX_COSTLY_PARTS or has_many_pieces:
         raise UnreadableImage(
             "image_too_complex",
             f"The {name} file is split into too many parts. Save it again as plain JPEG or PNG.",
@@ -127,7 +118,7 @@ def ends_early(data: bytes, name: str) -> bool:
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if name == "BMP":
         return len(data) < int.from_bytes(data[2:6], "little")
-    return len(data) < _tiff_extent(data)
+    return len(data) < tiff.extent(data)
 
 
 def _more_than(most: int, pieces: Iterator[int]) -> bool:
@@ -152,40 +143,3 @@ def _png_chunks(data: bytes) -> Iterator[int]:
     while start < len(data):
         yield start
         start += 12 + int.from_bytes(data[start : start + 4], "big")
-
-
-def _tiff_extent(data: bytes) -> int:
-    """Bytes to the end of the last strip or tile, or, if that is unreadable, to the directory."""
-    try:
-        tags = TiffImageFile(io.BytesIO(data)).tag_v2
-        offsets, counts = (
-            (tags[STRIPOFFSETS], tags[STRIPBYTECOUNTS])
-            if STRIPOFFSETS in tags
-            else (tags[TILEOFFSETS], tags[TILEBYTECOUNTS])
-        )
-        return max(int(offset + count) for offset, count in zip(offsets, counts))
-    except Exception:  # a broken directory can raise anything
-        _, directory, count_width, _ = _tiff_layout(data)
-        return directory + count_width
-
-
-def _tiff_value_counts(data: bytes) -> Iterator[int]:
-    """How many numbers each entry of the first directory holds."""
-    order, directory, count_width, offset_width = _tiff_layout(data)
-    start = directory + count_width
-    entry_width = 4 + 2 * offset_width  # tag, type, number of values, offset of the values
-    num_entries = int.from_bytes(data[directory:start], order)
-    for entry in range(start, min(start + num_entries * entry_width, len(data)), entry_width):
-        if int.from_bytes(data[entry + 2 : entry + 4], order) not in TIFF_BYTE_TYPES:
-            yield int.from_bytes(data[entry + 4 : entry + 4 + offset_width], order)
-
-
-def _tiff_layout(data: bytes) -> tuple[Literal["little", "big"], int, int, int]:
-    """Byte order, offset of the first directory, width of its entry count, width of an offset.
-
-    TIFF 6.0, section 2. BigTIFF, version 43, has fields of 64 bits.
-    """
-    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    if 43 in data[2:4]:
-        return order, int.from_bytes(data[8:16], order), 8, 8
-    return order, int.from_bytes(data[4:8], order), 2, 4

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 # EXIF orientation -> the transposition that undoes it (Exif 2.32, tag 0x0112); 1 is upright.
 TURNS: Final[dict[object, Image.Transpose]] = {
@@ -20,6 +20,11 @@ TURNS: Final[dict[object, Image.Transpose]] = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Where PNG had no chunk for it, programs wrote EXIF as a text in hex. Pillow splits it into lines:
+# 31 MB of short ones would be 0.7 GB. EXIF itself has at most 64 kB.
+EXIF_AS_TEXT: Final = "Raw profile type exif"
+MAX_EXIF_TEXT: Final = 1 << 18  # characters
+
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Pixels alone: a file's comments and colour profile must not reach what is made from them."""
@@ -31,6 +36,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> object:
     """1 to 8; broken EXIF counts as none, for the picture is worth more than its metadata."""
+    if len(image.info.get(EXIF_AS_TEXT, "")) > MAX_EXIF_TEXT:
+        return None
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # EXIF comes from the same stranger as the pixels
@@ -39,7 +46,8 @@ def _orientation(image: Image.Image) -> object:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode[0] in "IF":  # I;16, I;16B, I, F: one channel wider than a byte
-        return Image.fromarray(_grey_to_8_bits(image)).convert("RGB")
+        grey = _grey_to_8_bits(image)
+        return Image.fromarray(255 - grey if _is_negative(image) else grey).convert("RGB")
     if image.mode == "La":  # premultiplied grey, which Pillow converts to nothing but LA
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -49,6 +57,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         page.paste(layer, mask=layer)
         return page
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white, as scanners of film and X-rays have it. Of 8 bits Pillow sees to that."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _grey_to_8_bits(image: Image.Image) -> npt.NDArray[np.uint8]:

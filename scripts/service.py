@@ -66,7 +66,7 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
         )
     if group is not None:
         raise ServiceError(
-            f"a service runs in {shown(folder)} already: wait for it, or end the process {group}"
+            f"a service runs in {shown(folder)} already: wait for it, or end it: kill -- -{group}"
         )
     check_free(ports)
     prepare(folder, ports)

@@ -32,6 +32,8 @@ def exit_status(program: Callable[[], int], *faults: type[Exception]) -> int:
     `kill` and a closed terminal end the program in order, as Ctrl-C does.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # by nohup
+            continue
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     expected: tuple[type[Exception], ...] = (UserError, *faults)
     try:

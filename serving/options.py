@@ -19,6 +19,8 @@ OPTIONS: Final = {
     THRESHOLD: "0..1; pixels whose winning class is less probable become void",
 }
 
+MAX_NAMES: Final = 65_536  # in a list of classes: as many as there can be
+
 QUOTED_CHARACTERS: Final = 60  # of a bad value, in the message that refuses it
 
 
@@ -42,7 +44,7 @@ def header_options(headers: Mapping[str, str]) -> dict[str, object]:
 
 def quoted(value: object) -> str:
     """A client's value as a message may show it: ASCII, and not at any length."""
-    text = ascii(value)
+    text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
     return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
 
 
@@ -62,7 +64,8 @@ def _first(sources: Sequence[Mapping[str, object]], name: str) -> object:
 def _class_ids(value: object, labels: Sequence[str]) -> frozenset[int]:
     """Labels or ids, in a list or as text between commas -> ids."""
     if isinstance(value, str):
-        value = [name for name in (part.strip() for part in value.split(",")) if name]
+        parts = value.split(",", MAX_NAMES)  # what is left beyond them is no class
+        value = [name for name in (part.strip() for part in parts) if name]
     names = value if isinstance(value, list) else [value]
     if not names:
         raise _unknown_class(value, labels)
@@ -93,7 +96,9 @@ def _unknown_class(name: object, labels: Sequence[str]) -> RequestError:
 
 def _probability(value: object) -> float:
     try:
-        number = float(value) if isinstance(value, (str, int, float)) else -1.0
+        is_number = isinstance(value, (int, float))
+        is_text = isinstance(value, str) and len(value) <= QUOTED_CHARACTERS
+        number = float(value) if is_number or is_text else -1.0  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         number = -1.0
     if isinstance(value, bool) or not 0 <= number <= 1:

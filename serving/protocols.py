@@ -8,6 +8,7 @@ import numpy as np
 
 from imaging.pairs import class_probability_json
 from imaging.png import grey_png
+from imaging.rle import column_runs
 from serving import encoders
 from serving.json_arrays import json_bytes
 from serving.result import Result
@@ -21,7 +22,7 @@ def predictions(result: Result) -> bytes:
     https://github.com/kserve/kserve/blob/master/docs/predict-api/v1/README.md
     """
     height, width = result.size
-    ids = np.flatnonzero(np.bincount(result.mask.ravel())).tolist()
+    ids = np.unique(column_runs(result.mask).values).tolist()  # bincount makes int64 of all pixels
     prediction = {
         "size": {"width": width, "height": height},
         "mask": {"b64": _base64(encoders.mask(result))},

@@ -189,13 +189,21 @@ def metadata(random: Random) -> bytes:
 
 
 def odd_tags(random: Random) -> bytes:
-    """A TIFF with tags of any type and value: texts for numbers, fractions, tiles beside strips."""
-    entries = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 10, 279: 100}
-    file = bytearray(tiff({**entries, 322: 16, 323: 16}) + bytes(100))
+    """A TIFF with tags of any type, number and value: texts for numbers, fractions, long tables."""
+    entries = {256: 10, 257: 10, 258: 8, 262: 1, 277: 1, 278: random.choice((1, 10))}
+    entries[259] = random.choice((1, 1, 5, 6, 7, 8, 32773, 34925, 50000, 50001))
+    entries[266] = random.choice((1, 2))
+    pieces = random.choice(({273: 8, 279: 100}, {322: 16, 323: 16, 324: 8, 325: 100}))
+    file = bytearray(tiff({**entries, **pieces, 322: 16}))
+    file += bytes(random.choice((100, 3_000_000)))
+    file[:4] = random.choice((b"II*\0",) * 8 + (b"MM\0+", b"II+\0", b"MM\0*"))
     for _ in range(random.choice((1, 2, 4))):
-        at = 10 + 12 * random.randrange(len(entries) + 2)  # of an entry, behind its tag
-        file[at + 2 : at + 4] = struct.pack("<H", random.randint(1, 18))
-        if random.random() < 0.8:  # where it is too long for 4 bytes: its offset
+        at = 10 + 12 * random.randrange(11)  # of an entry, behind its tag
+        if random.random() < 0.5:
+            file[at + 2 : at + 4] = struct.pack("<H", random.randint(1, 18))
+        if random.random() < 0.3:
+            file[at + 4 : at + 8] = struct.pack("<I", random.choice((0, 2, 99, 2**18, 10**6)))
+        if random.random() < 0.5:  # where it is too long for 4 bytes: its offset
             value = random.choice((b"A\0\0\0", struct.pack("<I", random.randrange(200)), *EDGES))
             file[at + 8 : at + 8 + len(value)] = value
     return bytes(file)

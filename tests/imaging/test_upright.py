@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 
 import numpy as np
 import PIL
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from imaging.decode import decode_image
 from imaging.upright import upright_rgb
@@ -166,6 +168,33 @@ def test_12_bits_fill_the_range() -> None:
 def test_float_tiff(values: list[float], expected: list[int]) -> None:
     grey = Image.fromarray(np.array([values], np.float32))
     assert [pixel[0] for pixel in decoded(grey, "TIFF")] == expected
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "F"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_negatives_are_turned(mode: str, compression: str) -> None:
+    """Film and X-ray scanners declare 0 to be white: photometric interpretation 0."""
+    values = np.array([[0, 64, 255]])
+    scale, dtype = {"L": (1, np.uint8), "I;16": (256, np.uint16), "F": (1 / 255, np.float32)}[mode]
+    grey = Image.fromarray((values * scale).astype(dtype))
+    file = encode(grey, "TIFF", compression=compression)
+    black_is_zero, white_is_zero = (struct.pack("<HHIH", 262, 3, 1, value) for value in (1, 0))
+    assert file.count(black_is_zero) == 1
+    pixels = np.asarray(decode_image(file.replace(black_is_zero, white_is_zero)))
+    assert pixels[..., 0].tolist() == (255 - values).tolist()
+
+
+def test_exif_of_megabytes_in_a_text_is_not_read() -> None:
+    """Pillow splits it into lines: here a million."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", "ab\n" * 1_000_000)
+    file = encode(Image.new("RGB", (4, 3), "teal"), "PNG", pnginfo=info)
+    tracemalloc.start()
+    try:
+        decode_image(file)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_32_bit_integers_are_stretched() -> None:

@@ -194,15 +194,6 @@ def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
     assert asked == [PHOTO]
 
 
-@pytest.mark.parametrize("status", [500, 507])
-def test_a_worker_that_died_is_replaced(quick: None, status: int) -> None:
-    body = b'{"code": %d, "type": "InternalServerException", "message": "Worker died."}' % status
-    died = b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
-    with answering(died, WHOLE) as (url, asked), Service(url) as service:
-        assert service.ask(PHOTO, "mask") == b"mask"
-    assert asked == [PHOTO] * 2
-
-
 def test_a_slow_upload_takes_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.service.CONNECT_SECONDS", 0.3)
     body = bytes(16 << 20)
@@ -233,14 +224,22 @@ def kept_open(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB", "F", "RGBX"])
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
 def test_pictures_of_other_modes_are_sent_as_rgb(mode: str) -> None:
     picture = Image.new("RGB", (4, 3), "teal") if mode != "LAB" else Image.new("LAB", (4, 3))
     sent = Image.open(io.BytesIO(image_bytes(picture if mode == "LAB" else picture.convert(mode))))
     assert (sent.format, sent.mode, sent.size) == ("PNG", "RGB", (4, 3))
 
 
+def test_32_bits_are_sent_as_16() -> None:
+    picture = Image.fromarray(np.array([[0, 300, 70_000]], np.int32))
+    sent = Image.open(io.BytesIO(image_bytes(picture)))
+    assert np.asarray(sent).tolist() == [[0, 300, 65_535]]
+
+
 def test_what_is_no_image_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="mode F"):
+        segment(Image.new("F", (4, 4)), url="http://127.0.0.1:1/")
     with pytest.raises(ValueError, match="float64"):
         segment(np.zeros((4, 4)), url="http://127.0.0.1:1/")
     with pytest.raises(FileNotFoundError):

@@ -29,6 +29,15 @@ def test_classes_by_label_or_id(value: object, ids: set[int]) -> None:
     assert options(classes=value).classes == ids
 
 
+def test_lists_have_an_end() -> None:
+    assert options(classes="0," * 65_536).classes == {0}
+    with pytest.raises(RequestError, match="is no class of this model") as caught:
+        options(classes="0," * 10_000_000)
+    assert len(caught.value.message) < 300
+    with pytest.raises(RequestError, match="Send a probability"):
+        options(threshold="0." + "1" * 10_000_000)
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
