@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, ImagePalette
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import COLORMAP, TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imaging.budget import PixelBudget
 from imaging.deadline import TimedFile
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
 from imaging.formats import canvas_of, check_structure, ends_early, format_of, frames_in
+from imaging.tiff import layout
 from imaging.upright import upright_rgb
 
 
@@ -43,6 +44,13 @@ class GifFile(GifImageFile):
 
 class TiffFile(TiffImageFile):
     """Pillow's reader, less the directories below the first, of which 30 MB would become 1 GB."""
+
+    def _open(self) -> None:
+        super()._open()
+        # Colours of 16 bits, or, of old programs, of 8, for which Pillow takes black.
+        colours = self.tag_v2.get(COLORMAP, ())
+        if self.mode in ("P", "PA") and max(colours, default=256) < 256:
+            self.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
     def load_end(self) -> None:
         ImageOps.exif_transpose(self, in_place=True)
@@ -130,9 +138,19 @@ def _open(data: bytes, name: str, limits: Limits) -> ImageFile.ImageFile:
     if canvas:
         _check_size(canvas, limits)
     image = READERS[name](TimedFile(data, limits.max_seconds))
+    _check_tags(image, data)
     _check_size(image.size, limits)
     _check_size(_tile_size(image), limits)
     return image
+
+
+def _check_tags(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Refuse a TIFF of which Pillow has not read all tags that libtiff will decode it by.
+
+    It stops at one that is broken, and leaves out some that are not.
+    """
+    if isinstance(image, TiffImageFile) and not all(tag in image.tag_v2 for tag in layout(data)):
+        raise ValueError("tags of the pixels' layout behind one that is broken")
 
 
 def _tile_size(image: ImageFile.ImageFile) -> tuple[int, int]:

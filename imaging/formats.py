@@ -9,6 +9,7 @@ from typing import Final
 
 from imaging import tiff
 from imaging.errors import UnreadableImage, UnsupportedImage
+from imaging.jpeg import is_arithmetic
 
 READ_FORMATS: Final = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 
@@ -64,12 +65,14 @@ def format_of(data: bytes) -> str:
 def check_structure(data: bytes, name: str) -> None:
     """Refuse a file built to cost far more time or memory than its bytes and its size tell.
 
-    Raises UnreadableImage, and ValueError for a TIFF that is damaged.
+    Raises UnreadableImage, and ValueError for one that is damaged, or of a kind not read.
     """
     parts = max((data.count(mark) for mark in COSTLY_PARTS.get(name, ())), default=0)
     has_many_pieces = (name == "JPEG" and _more_than(MAX_JPEG_SEGMENTS, _jpeg_segments(data))) or (
         name == "PNG" and _more_than(MAX_PNG_CHUNKS, _png_chunks(data))
     )
+    if name == "JPEG" and is_arithmetic(data):
+        raise ValueError("arithmetic coding")
     if name == "TIFF":
         try:
             tiff.check_layout(data)

@@ -7,11 +7,14 @@ TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import TiffImagePlugin as tags  # noqa: N813
+
+from imaging.jpeg import is_arithmetic
 
 ByteOrder = Literal["little", "big"]
 
@@ -34,11 +37,16 @@ LAYOUT: Final = frozenset(
     )
 )
 
+# Values of COMPRESSION, of PLANAR_CONFIGURATION, and of PHOTOMETRIC_INTERPRETATION.
 UNCOMPRESSED: Final = 1
+OLD_JPEG: Final = 6
+JPEGS: Final = (OLD_JPEG, 7)
+TOGETHER: Final = 1
+YCBCR: Final = 6
 
 # JPEG, old and new, and WebP set a whole decoder up for each strip or tile. Honest ones are of 8
 # rows or 128x128 pixels and more: 50 megapixels are some 3000.
-WHOLE_IMAGES: Final = (6, 7, 50001)
+WHOLE_IMAGES: Final = (*JPEGS, 50001)
 MAX_WHOLE_IMAGES: Final = 4096
 
 # Entries of a directory, and values of one of them: Pillow makes a few hundred bytes of Python
@@ -48,7 +56,16 @@ MAX_VALUES: Final = 2**18  # 50 megapixels in tiles of 16x16 need 195 313
 BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay bytes
 
 # Strips or tiles that lie upon each other are decoded, and by libtiff copied, again and again.
-MAX_TIMES_READ: Final = 4  # the file; some writers count a little too much
+# Some writers count a little too much, and some have one tile for all that is blank.
+MAX_TIMES_READ: Final = 4  # the file
+MAX_READ: Final = 4 * 2**25  # bytes; what the largest file could have read
+
+# Every scan of a JPEG walks the whole of its strip or tile; ordinary ones have one.
+START_OF_SCAN: Final = b"\xff\xda\0"
+MAX_SCANS: Final = 100  # beyond one for each piece
+
+# Pixels of all tiles where the image itself is small: 20 000 x 1 in tiles of 1024.
+MAX_UNPACKED: Final = 25_000_000
 
 
 class Entry(NamedTuple):
@@ -90,10 +107,10 @@ def header(data: bytes) -> tuple[ByteOrder, int, int, int]:
     return order, int.from_bytes(data[4:8], order), 2, 4
 
 
-def check_layout(data: bytes) -> None:
-    """Refuse a directory of which Pillow and libtiff would not read the same, or one of no end.
+def layout(data: bytes) -> dict[int, Entry]:
+    """The entries of LAYOUT that the file has.
 
-    Raises ValueError, TooManyPieces where all is in order but for the number.
+    Raises ValueError where Pillow and libtiff would not read the same, TooManyPieces.
     """
     if data[:4] == b"MM\0+":  # in which Pillow looks for a directory where BigTIFF has none
         raise ValueError("BigTIFF with the high byte first")
@@ -107,30 +124,71 @@ def check_layout(data: bytes) -> None:
         if entry.kind not in WHOLE_NUMBERS or entry.tag in entries:
             raise ValueError(f"tag {entry.tag} is of type {entry.kind}, or there twice")
         entries[entry.tag] = entry
-    packing = entries.get(tags.COMPRESSION)
-    if packing is None or packing.num_values != 1:
-        return
-    compression = int(numbers(data, packing)[0])
+    if entries.keys() & STRIPS and entries.keys() & {*TILES, tags.TILEWIDTH, tags.TILELENGTH}:
+        raise ValueError("strips and tiles, which are the same to libtiff")
+    return entries
+
+
+def check_layout(data: bytes) -> None:
+    """Refuse a file that takes far longer to decode than its size tells.
+
+    Raises ValueError, TooManyPieces where all is in order but for the number.
+    """
+    entries = layout(data)
+    compression = number(data, entries, tags.COMPRESSION, UNCOMPRESSED)
     if compression == UNCOMPRESSED:
+        check_samples(data, entries)
         return  # read by Pillow alone, a piece at a time
     for offsets, counts in (STRIPS, TILES):
         if offsets in entries:
             check_pieces(data, compression, entries[offsets], entries.get(counts))
+    check_tiles(data, entries)
+    if compression in JPEGS and is_arithmetic(data):
+        raise ValueError("JPEG in arithmetic coding")
+    planes = number(data, entries, tags.PLANAR_CONFIGURATION, TOGETHER)
+    if compression == OLD_JPEG and planes != TOGETHER:  # of each strip all planes are gone through
+        raise ValueError("old JPEG in planes")
+
+
+def check_samples(data: bytes, entries: Mapping[int, Entry]) -> None:
+    """Refuse colours at fewer pixels than brightness, which Pillow reads only where compressed."""
+    if number(data, entries, tags.PHOTOMETRIC_INTERPRETATION, 0) == YCBCR:
+        factors = entries.get(tags.YCBCRSUBSAMPLING)
+        if factors is None or (numbers(data, factors) != 1).any():
+            raise ValueError("uncompressed YCbCr, subsampled")
 
 
 def check_pieces(data: bytes, compression: int, offsets: Entry, counts: Entry | None) -> None:
     """Refuse strips or tiles of which each is small, and all together are not."""
-    if offsets.num_values == 1:
-        return
-    # libtiff would take each to be as long as the file.
-    if counts is None or counts.num_values != offsets.num_values:
+    # libtiff would take each to be as long as the file, or to lie at its beginning.
+    if (1 if counts is None else counts.num_values) != offsets.num_values:
         raise ValueError(f"{offsets.num_values} pieces, and not as many lengths")
+    scans = data.count(START_OF_SCAN) if compression in JPEGS else 0
     if compression in WHOLE_IMAGES and offsets.num_values > MAX_WHOLE_IMAGES:
         raise TooManyPieces(f"{offsets.num_values} pieces of compression {compression}")
-    # libtiff reads no piece beyond the end of the file.
-    read = np.minimum(numbers(data, counts), len(data)).sum(dtype=np.int64)
-    if read > MAX_TIMES_READ * len(data):
-        raise TooManyPieces(f"{read} bytes of a file of {len(data)}")
+    if scans > MAX_SCANS + offsets.num_values:
+        raise TooManyPieces(f"{scans} scans in {offsets.num_values} pieces")
+    if counts is not None:
+        # libtiff reads no piece beyond the end of the file.
+        read = np.minimum(numbers(data, counts), len(data)).sum(dtype=np.int64)
+        if read > max(MAX_TIMES_READ * len(data), MAX_READ):
+            raise TooManyPieces(f"{read} bytes of a file of {len(data)}")
+
+
+def check_tiles(data: bytes, entries: Mapping[int, Entry]) -> None:
+    """Refuse tiles that are far larger together than the image in them."""
+    width, height, tile_width, tile_height = (
+        number(data, entries, tag, 0)
+        for tag in (tags.IMAGEWIDTH, tags.IMAGELENGTH, tags.TILEWIDTH, tags.TILELENGTH)
+    )
+    if not (tile_width or tile_height):
+        return
+    if not (tile_width and tile_height):
+        raise ValueError(f"tiles of {tile_width}x{tile_height}")
+    columns, rows = -(-width // tile_width), -(-height // tile_height)
+    unpacked = columns * tile_width * rows * tile_height
+    if columns * rows > 1 and unpacked > max(2 * width * height, MAX_UNPACKED):
+        raise TooManyPieces(f"{columns * rows} tiles of {unpacked} pixels for {width}x{height}")
 
 
 def extent(data: bytes) -> int:
@@ -149,7 +207,16 @@ def extent(data: bytes) -> int:
         return start + count_width
 
 
-def numbers(data: bytes, entry: Entry) -> np.ndarray:
+def number(data: bytes, entries: Mapping[int, Entry], tag: int, default: int) -> int:
+    """The one value of a tag. Raises ValueError where it has several, or none."""
+    if tag not in entries:
+        return default
+    if entries[tag].num_values != 1:
+        raise ValueError(f"tag {tag} has {entries[tag].num_values} values")
+    return int(numbers(data, entries[tag])[0])
+
+
+def numbers(data: bytes, entry: Entry) -> npt.NDArray[np.unsignedinteger]:
     """The values of an entry of WHOLE_NUMBERS; ValueError where the file ends before them."""
     order = "<" if data.startswith(b"II") else ">"
     width = WHOLE_NUMBERS[entry.kind]

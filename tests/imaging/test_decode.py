@@ -171,6 +171,18 @@ def test_tile_larger_than_its_image_is_refused() -> None:
         decode_image(file)
 
 
+@pytest.mark.parametrize("name", ["JPEG", "TIFF"])
+def test_arithmetic_coding_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg's decoder takes a few bytes for any number of pixels."""
+    file = encode(PHOTO, name, **({"compression": "jpeg"} if name == "TIFF" else {}))
+    decode_image(file)
+    monkeypatch.setattr("imaging.decode.READERS", {})  # no reader comes to see it
+    for marker in (b"\xff\xc9", b"\xff\xca", b"\xff\xce"):
+        with pytest.raises(UnreadableImage) as caught:
+            decode_image(file.replace(b"\xff\xc0", marker))
+        assert caught.value.code == "image_corrupt"
+
+
 def test_a_gif_is_not_filled_for_its_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """An area of 178 megapixels, before the file's size could be judged."""
     filled = []
