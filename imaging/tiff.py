@@ -19,7 +19,7 @@ from imaging.jpeg import is_arithmetic
 ByteOrder = Literal["little", "big"]
 
 # Types of a whole number without a sign -> its bytes. Others may hold one too, but Pillow skips
-# some that libtiff reads (SLONG8), and makes text of others (BYTE).
+# some that libtiff reads (SLONG8), and makes bytes of others (BYTE).
 WHOLE_NUMBERS: Final = {3: 2, 4: 4, 16: 8}  # SHORT, LONG, LONG8
 
 # Offsets and byte counts of the pieces that an image is stored in.
@@ -64,8 +64,9 @@ MAX_READ: Final = 4 * 2**25  # bytes; what the largest file could have read
 START_OF_SCAN: Final = b"\xff\xda\0"
 MAX_SCANS: Final = 100  # beyond one for each piece
 
-# Pixels of all tiles where the image itself is small: 20 000 x 1 in tiles of 1024.
-MAX_UNPACKED: Final = 25_000_000
+# Pixels of all tiles, unless the image has half as many: 20 000 x 1 in tiles of 1024 are 21 million
+# of them, 5000 x 5000 in tiles of 4096 are 67.
+MAX_UNPACKED: Final = 70_000_000
 
 
 class Entry(NamedTuple):
@@ -119,8 +120,8 @@ def layout(data: bytes) -> dict[int, Entry]:
         # More numbers than the file has bytes are never read.
         if entry.kind not in BYTE_TYPES and MAX_VALUES < entry.num_values <= len(data):
             raise TooManyPieces(f"tag {entry.tag} has {entry.num_values} values")
-        if entry.tag not in LAYOUT:
-            continue
+        if entry.tag not in LAYOUT or not entry.num_values:
+            continue  # of which Pillow and libtiff take no notice
         if entry.kind not in WHOLE_NUMBERS or entry.tag in entries:
             raise ValueError(f"tag {entry.tag} is of type {entry.kind}, or there twice")
         entries[entry.tag] = entry
@@ -154,7 +155,8 @@ def check_samples(data: bytes, entries: Mapping[int, Entry]) -> None:
     """Refuse colours at fewer pixels than brightness, which Pillow reads only where compressed."""
     if number(data, entries, tags.PHOTOMETRIC_INTERPRETATION, 0) == YCBCR:
         factors = entries.get(tags.YCBCRSUBSAMPLING)
-        if factors is None or (numbers(data, factors) != 1).any():
+        # Without the tag it is 2x2 by the standard, and none at all by Pillow until 8.3.
+        if factors is not None and (numbers(data, factors) != 1).any():
             raise ValueError("uncompressed YCbCr, subsampled")
 
 
@@ -163,16 +165,19 @@ def check_pieces(data: bytes, compression: int, offsets: Entry, counts: Entry | 
     # libtiff would take each to be as long as the file, or to lie at its beginning.
     if (1 if counts is None else counts.num_values) != offsets.num_values:
         raise ValueError(f"{offsets.num_values} pieces, and not as many lengths")
-    scans = data.count(START_OF_SCAN) if compression in JPEGS else 0
     if compression in WHOLE_IMAGES and offsets.num_values > MAX_WHOLE_IMAGES:
         raise TooManyPieces(f"{offsets.num_values} pieces of compression {compression}")
-    if scans > MAX_SCANS + offsets.num_values:
-        raise TooManyPieces(f"{scans} scans in {offsets.num_values} pieces")
-    if counts is not None:
-        # libtiff reads no piece beyond the end of the file.
-        read = np.minimum(numbers(data, counts), len(data)).sum(dtype=np.int64)
-        if read > max(MAX_TIMES_READ * len(data), MAX_READ):
-            raise TooManyPieces(f"{read} bytes of a file of {len(data)}")
+    starts = numbers(data, offsets)
+    lengths = np.full(1, len(data)) if counts is None else numbers(data, counts)
+    # libtiff reads no piece beyond the end of the file, whose size may be too much for 16 bits.
+    read = np.minimum(lengths.astype(np.uint64), np.uint64(len(data))).sum(dtype=np.int64)
+    if read > max(MAX_TIMES_READ * len(data), MAX_READ):
+        raise TooManyPieces(f"{read} bytes of a file of {len(data)}")
+    if compression in JPEGS:
+        pieces = zip(starts.tolist(), lengths.tolist())
+        scans = sum(data.count(START_OF_SCAN, start, start + length) for start, length in pieces)
+        if scans > MAX_SCANS + offsets.num_values:
+            raise TooManyPieces(f"{scans} scans in {offsets.num_values} pieces")
 
 
 def check_tiles(data: bytes, entries: Mapping[int, Entry]) -> None:
@@ -194,7 +199,7 @@ def check_tiles(data: bytes, entries: Mapping[int, Entry]) -> None:
 def extent(data: bytes) -> int:
     """Bytes to the end of the last strip or tile, or, if that is unreadable, to the directory."""
     try:
-        entries = {entry.tag: entry for entry in directory(data)}
+        entries = {e.tag: e for e in directory(data) if e.num_values <= MAX_VALUES}
         ends = [
             # As floats: offsets of 64 bits may be any.
             (numbers(data, entries[offsets]).astype(float) + numbers(data, entries[counts])).max()
@@ -208,12 +213,16 @@ def extent(data: bytes) -> int:
 
 
 def number(data: bytes, entries: Mapping[int, Entry], tag: int, default: int) -> int:
-    """The one value of a tag. Raises ValueError where it has several, or none."""
+    """The one value of a tag, or that of all its values: of old there was one for each sample.
+
+    Raises ValueError where they differ, or are none.
+    """
     if tag not in entries:
         return default
-    if entries[tag].num_values != 1:
-        raise ValueError(f"tag {tag} has {entries[tag].num_values} values")
-    return int(numbers(data, entries[tag])[0])
+    values = numbers(data, entries[tag])
+    if not len(values) or (values != values[0]).any():
+        raise ValueError(f"tag {tag} has {len(values)} values, not all the same")
+    return int(values[0])
 
 
 def numbers(data: bytes, entry: Entry) -> npt.NDArray[np.unsignedinteger]:
