@@ -9,7 +9,7 @@ from typing import Final
 
 from imaging import tiff
 from imaging.errors import UnreadableImage, UnsupportedImage
-from imaging.jpeg import is_arithmetic
+from imaging.jpeg import START_OF_SCAN, is_arithmetic
 
 READ_FORMATS: Final = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 
@@ -35,7 +35,7 @@ END_MARKS: Final[dict[str, bytes]] = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x
 # whole JPEG (7000x7000 with 10 000 scans is 0.9 MB and five minutes), every EXIF segment is added
 # to a copy of all before it, a compressed profile or text unfolds to 1 MB.
 COSTLY_PARTS: Final[dict[str, tuple[bytes, ...]]] = {
-    "JPEG": (b"\xff\xda\0", b"Exif\0\0"),
+    "JPEG": (START_OF_SCAN, b"Exif\0\0"),
     "PNG": (b"iCCP", b"iTXt"),
 }
 MAX_COSTLY_PARTS: Final = 100  # ordinary files have about ten; libtiff too stops at 100 scans

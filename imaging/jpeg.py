@@ -1,9 +1,13 @@
-"""What a JPEG is packed by."""
+"""What a JPEG's pixels are packed by, wherever it stands: in a file of its own, or in a TIFF."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+# The marker, and the high byte of a length that is always below 256. Every scan walks the whole
+# picture; ordinary ones have one, progressive ones about ten.
+START_OF_SCAN: Final = b"\xff\xda\0"
 
 # SOF9 to SOF15 of one to ten components, of 8 or 12 bits a sample (ITU-T T.81, table B.1): marker,
 # length, bits, height and width, components, of which the length is a function. In pixels no marker

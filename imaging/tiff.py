@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import TiffImagePlugin as tags  # noqa: N813
 
-from imaging.jpeg import is_arithmetic
+from imaging.jpeg import START_OF_SCAN, is_arithmetic
 
 ByteOrder = Literal["little", "big"]
 
@@ -60,9 +60,7 @@ BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay b
 MAX_TIMES_READ: Final = 4  # the file
 MAX_READ: Final = 4 * 2**25  # bytes; what the largest file could have read
 
-# Every scan of a JPEG walks the whole of its strip or tile; ordinary ones have one.
-START_OF_SCAN: Final = b"\xff\xda\0"
-MAX_SCANS: Final = 100  # beyond one for each piece
+MAX_SCANS: Final = 100  # of all strips or tiles that are JPEG, beyond one for each
 
 # Pixels of all tiles, unless the image has half as many: 20 000 x 1 in tiles of 1024 are 21 million
 # of them, 5000 x 5000 in tiles of 4096 are 67.
@@ -215,12 +213,12 @@ def extent(data: bytes) -> int:
 def number(data: bytes, entries: Mapping[int, Entry], tag: int, default: int) -> int:
     """The one value of a tag, or that of all its values: of old there was one for each sample.
 
-    Raises ValueError where they differ, or are none.
+    Raises ValueError where they differ.
     """
     if tag not in entries:
         return default
     values = numbers(data, entries[tag])
-    if not len(values) or (values != values[0]).any():
+    if (values != values[0]).any():  # there is one: `layout` leaves empty tags out
         raise ValueError(f"tag {tag} has {len(values)} values, not all the same")
     return int(values[0])
 

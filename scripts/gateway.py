@@ -30,6 +30,7 @@ from scripts.gateway_secrets import (
     token_of,
     write_secret,
 )
+from scripts.instance import MODEL_NAME
 from scripts.ports import HOST, free_neighbour, why_not
 from scripts.processes import end_group, interrupts_deferred, members
 from scripts.terminal import ROOT, last_line, say, shown
@@ -80,7 +81,7 @@ class Gateway:
 
     @property
     def predictions(self) -> str:
-        return f"{self.url}/predictions/segmenter"
+        return f"{self.url}/predictions/{MODEL_NAME}"
 
     @property
     def token(self) -> str:

@@ -58,16 +58,7 @@ def start(archive: Path, folder: Path, ports: Ports) -> Service:
     left behind by Ctrl-C.
     """
     check_whole(archive)
-    group = running_group(folder)
-    if group is not None and folder == folder_for(ports.inference):
-        raise ServiceError(
-            f"a service runs on port {ports.inference} already: `make stop PORT={ports.inference}` "
-            f"ends it, or choose another place, for instance PORT={free_neighbour(ports.inference)}"
-        )
-    if group is not None:
-        raise ServiceError(
-            f"a service runs in {shown(folder)} already: wait for it, or end it: kill -- -{group}"
-        )
+    check_not_running(folder, ports.inference)
     check_free(ports)
     prepare(folder, ports)
     say(
@@ -103,6 +94,21 @@ def start_behind_gateway(
         gateway.stop(front.folder)
         raise
     return front
+
+
+def check_not_running(folder: Path, port: int) -> None:
+    """ServiceError where an instance runs in `folder`, with what ends it."""
+    group = running_group(folder)
+    if group is None:
+        return
+    if folder != folder_for(port):  # of a program that chooses its ports, such as the fuzzer
+        raise ServiceError(
+            f"a service runs in {shown(folder)} already: wait for it, or end it: kill -- -{group}"
+        )
+    raise ServiceError(
+        f"a service runs on port {port} already: `make stop PORT={port}` ends it, "
+        f"or choose another place, for instance PORT={free_neighbour(port)}"
+    )
 
 
 def check_whole(archive: Path) -> None:

@@ -21,6 +21,8 @@ OPTIONS: Final = {
 
 MAX_NAMES: Final = 65_536  # in a list of classes: as many as there can be
 
+MAX_DIGITS: Final = 60  # of a threshold, as text
+
 QUOTED_CHARACTERS: Final = 60  # of a bad value, in the message that refuses it
 
 
@@ -96,9 +98,8 @@ def _unknown_class(name: object, labels: Sequence[str]) -> RequestError:
 
 def _probability(value: object) -> float:
     try:
-        is_number = isinstance(value, (int, float))
-        is_text = isinstance(value, str) and len(value) <= QUOTED_CHARACTERS
-        number = float(value) if is_number or is_text else -1.0  # type: ignore[arg-type]
+        is_long = isinstance(value, str) and len(value) > MAX_DIGITS
+        number = float(value) if isinstance(value, (str, int, float)) and not is_long else -1.0
     except (ValueError, OverflowError):
         number = -1.0
     if isinstance(value, bool) or not 0 <= number <= 1:
