@@ -104,8 +104,8 @@ ifneq ($(ARCHIVE_MODEL)|$(ARCHIVE_WEIGHTS),$(LAST_MODEL)|$(LAST_WEIGHTS))
 CHANGED = FORCE
 endif
 
-$(ARCHIVE): $(CHANGED) .venv/runtime handler.py model-config.yaml scripts/build_archive.py \
-            $(wildcard imaging/*.py model/*.py model/presets/* serving/*.py serving/*.html serving/*.png) \
+$(ARCHIVE): $(CHANGED) .venv/runtime handler.py model-config.yaml scripts/archive/build.py \
+            $(wildcard $(foreach package,imaging model serving,$(package)/*.py $(package)/*/*)) \
             $(call existing,$(ARCHIVE_MODEL)) $(call existing,$(ARCHIVE_WEIGHTS))
 	@$(PY) -m scripts.build_archive --preset "$$ARCHIVE_MODEL" \
 		$${ARCHIVE_WEIGHTS:+--weights "$$ARCHIVE_WEIGHTS"} --output $@
@@ -116,7 +116,7 @@ FORCE:
 
 # .venv/runtime and .venv/dev say which requirements are installed. FORCE where there is no Python,
 # or none any more.
-.venv/runtime: requirements.txt $(shell test -x .venv/bin/python || echo FORCE)
+.venv/runtime: requirements.txt client/pyproject.toml $(shell test -x .venv/bin/python || echo FORCE)
 	@sh scripts/venv.sh $<
 	@touch $@
 

@@ -20,22 +20,22 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from imaging import Limits
-from imaging.budget import PixelBudget
-from imaging.mask import triton_works
-from serving.answer import Answer, json_answer, send
-from serving.asked import Request
-from serving.call import Call
-from serving.card import model_card
-from serving.device import exit_if_lost, largest_group, pick_device, share_cores
-from serving.golden import check_golden
-from serving.info import ModelInfo
-from serving.legend import void_id
-from serving.loading import load_model
-from serving.memory import TRIM_SECONDS, keep_little_memory, trim_memory
-from serving.metrics import Batch, starting, write
-from serving.outputs import check_size, encode, needs_confidence, needs_original
-from serving.page import page_answer
-from serving.pipeline import (
+from imaging.decode.budget import PixelBudget
+from imaging.mask.class_mask import triton_works
+from serving.formats import check_size, encode, needs_confidence, needs_original
+from serving.label_map import void_id
+from serving.model_info import ModelInfo
+from serving.request.parse import headers_of, is_describe, read_request
+from serving.response.answer import Answer, json_answer, send
+from serving.response.model_card import model_card
+from serving.response.sending import sendable
+from serving.response.viewer import page_answer
+from serving.runtime.call import Call
+from serving.runtime.device import exit_if_lost, largest_group, pick_device, share_cores
+from serving.runtime.golden import check_golden
+from serving.runtime.loading import load_model
+from serving.runtime.malloc import TRIM_SECONDS, keep_little_memory, trim_memory
+from serving.runtime.pipeline import (
     Photo,
     Segmentation,
     forward,
@@ -44,9 +44,9 @@ from serving.pipeline import (
     segment,
     select,
 )
-from serving.reporter import Reporter
-from serving.request import headers_of, is_describe, read_request
-from serving.sending import sendable
+from serving.telemetry.metrics import Batch, starting, write
+from serving.telemetry.reporter import Reporter
+from serving.types import Request
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,13 @@
 """Image bytes <-> pixels <-> class masks: pure functions that know no server."""
 
-from imaging.decode import Limits, decode_image
+from imaging.decode.decoder import Limits, decode_image
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
-from imaging.mask import class_mask, class_mask_and_confidence
-from imaging.overlay import overlay_jpeg
-from imaging.png import grey_png, mask_png
+from imaging.export.overlay import overlay_jpeg
+from imaging.export.png import grey_png, mask_png
+from imaging.export.rle import coco_rle
+from imaging.export.summary import class_summaries
+from imaging.mask.class_mask import class_mask, class_mask_and_confidence
 from imaging.resize import fit_size, resize
-from imaging.rle import coco_rle
-from imaging.summary import class_summaries
 
 __all__ = [
     "ImageError",

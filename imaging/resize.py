@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from imaging.pixels import rgb_array
+from imaging.pixel_array import rgb_array
 
 # Long side over short side. Photos stay below; a strip of 20000x1 would become 520 x 10 400 000.
 MAX_ASPECT: Final = 4

@@ -1,7 +1,7 @@
 """The network: a dilated torchvision ResNet under our own DeepLabV3 head."""
 
 from model.deeplab_head import ASPP, ASPPConv, ASPPPooling, DeepLabHead
-from model.inference import optimize_for_inference
+from model.optimize.inference import optimize_for_inference
 from model.segmenter import build_segmenter
 
 __all__ = [

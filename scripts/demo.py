@@ -15,12 +15,12 @@ from typing import Any
 
 import requests
 
-from scripts.instance import Service, folder_for
-from scripts.loopback import session
-from scripts.ports import ports_from
-from scripts.service import ARCHIVE, DEFAULT_PORT, running_service
-from scripts.street import draw_street
-from scripts.terminal import ROOT, UserError, exit_status, shown
+from scripts.common.street import draw_street
+from scripts.common.terminal import ROOT, UserError, exit_status, shown
+from scripts.launch.loopback import session
+from scripts.launch.ports import ports_from
+from scripts.launch.service import ARCHIVE, DEFAULT_PORT, running_service
+from scripts.launch.torchserve import Service, folder_for
 
 OUTPUT = ROOT / "build" / "demo"
 

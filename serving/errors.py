@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imaging.errors import ImageError, ImageTooLarge, UnsupportedImage
-from serving.answer import Answer, json_answer
+from serving.response.answer import Answer, json_answer
 
 # How long an overloaded service asks its clients to stay away, in seconds: a few batches' time.
 RETRY_AFTER_SECONDS = 2

@@ -9,7 +9,7 @@ import torch
 
 from model import build_segmenter
 from model.preset import Preset, WeightsSource, dump_preset
-from serving.golden import record_golden
+from serving.runtime.golden import record_golden
 from tests.conftest import randomize
 
 LABELS = ("ground", "water", "wall", "roof", "plant")

@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from model.preset import Preset
-from serving.legend import void_id
+from serving.label_map import void_id
 
 Size = tuple[int, int]  # (H, W) of the photo
 

@@ -17,9 +17,9 @@ from ts.context import Context, RequestProcessor
 
 from handler import SegmentationHandler
 from imaging import decode_image
-from imaging.mask import class_mask_plain
+from imaging.mask.class_mask import class_mask_plain
 from imaging.resize import fit_size, resize
-from serving.pipeline import normalize
+from serving.runtime.pipeline import normalize
 from tests.archives import unpacked_archive
 from tests.photos import agreement, encoded, photo, png_header
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import gateway
-from scripts.gateway import ClientLimits, Gateway
-from scripts.gateway_secrets import Certificate
-from scripts.instance import Service
-from scripts.loopback import tiny_image
-from scripts.ports import HOST, free_ports
-from scripts.service import running_service
+from scripts.launch import gateway
+from scripts.launch.credentials import Certificate
+from scripts.launch.gateway import ClientLimits, Gateway
+from scripts.launch.loopback import tiny_image
+from scripts.launch.ports import HOST, free_ports
+from scripts.launch.service import running_service
+from scripts.launch.torchserve import Service
 from tests.debian import program
 from tests.deploy.load import Endpoint
 from tests.deploy.stub import stub_archive

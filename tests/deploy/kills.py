@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scripts.instance import Service
-from scripts.watch import sample
+from scripts.launch.torchserve import Service
+from scripts.stress.process_monitor import sample
 from tests.deploy.load import TIMEOUT, Endpoint, Load, Question, loaded
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import yaml
 
-from scripts.terminal import ROOT
+from scripts.common.terminal import ROOT
 
 FOLDER = ROOT / "deploy" / "monitoring"
 

@@ -8,8 +8,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from scripts.gateway import Gateway
-from scripts.ports import HOST
+from scripts.launch.gateway import Gateway
+from scripts.launch.ports import HOST
 
 TIMEOUT = 60.0  # seconds: a bound against hanging
 

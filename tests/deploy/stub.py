@@ -10,8 +10,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from scripts.instance import MODEL_NAME
-from scripts.terminal import ROOT
+from scripts.common.terminal import ROOT
+from scripts.launch.torchserve import MODEL_NAME
 from tests.deploy.load import Question
 
 HANDLER = """

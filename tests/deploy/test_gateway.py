@@ -20,13 +20,13 @@ import pytest
 import requests
 import yaml
 
-from scripts.gateway import TEMPLATE, ClientLimits, Gateway, max_request_size, stop
-from scripts.gateway_secrets import credentials
-from scripts.loopback import session
-from scripts.ports import HOST, free_ports
-from scripts.terminal import ROOT
-from serving.open_inference import HEADER_LENGTH
-from serving.options import HEADERS
+from scripts.common.terminal import ROOT
+from scripts.launch.credentials import credentials
+from scripts.launch.gateway import TEMPLATE, ClientLimits, Gateway, max_request_size, stop
+from scripts.launch.loopback import session
+from scripts.launch.ports import HOST, free_ports
+from serving.request.open_inference import HEADER_LENGTH
+from serving.request.options import HEADERS
 from tests.deploy.conftest import GENEROUS, Stub, endpoint_of
 from tests.deploy.kills import kill_under_load, worker_of
 from tests.deploy.load import loaded

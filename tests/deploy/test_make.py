@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.terminal import ROOT
+from scripts.common.terminal import ROOT
 
 TIMEOUT = 60  # seconds: a bound against hanging
 

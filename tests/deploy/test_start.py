@@ -18,18 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from scripts import gateway
-from scripts.gateway import HTTPS_OFFSET, Gateway
-from scripts.gateway_secrets import Certificate, GatewayError, own_certificate
-from scripts.instance import ServiceError, folder_for, gateway_folder
-from scripts.ports import HOST, free_ports, why_not
-from scripts.service import start_behind_gateway, stop
-from scripts.terminal import ROOT
+from scripts.common.terminal import ROOT
+from scripts.launch import gateway
+from scripts.launch.credentials import Certificate, GatewayError, own_certificate
+from scripts.launch.gateway import HTTPS_OFFSET, Gateway
+from scripts.launch.ports import HOST, free_ports, why_not
+from scripts.launch.service import start_behind_gateway, stop
+from scripts.launch.torchserve import ServiceError, folder_for, gateway_folder
 from tests.debian import program
 from tests.deploy.conftest import endpoint_of
 from tests.deploy.load import Endpoint, loaded
 from tests.deploy.stub import question, stub_archive
-from tests.scripts.running import is_free, processes_of
+from tests.scripts.launch.running import is_free, processes_of
 
 NOBODY = 65534
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.instance import folder_for
-from scripts.service import stop
-from tests.scripts.running import is_free
+from scripts.launch.service import stop
+from scripts.launch.torchserve import folder_for
+from tests.scripts.launch.running import is_free
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scripts.build_archive import build_archive
+from scripts.archive.build import build_archive
 from scripts.demo import main
-from scripts.instance import folder_for
+from scripts.launch.torchserve import folder_for
 from tests.archives import unpacked_archive
 from tests.photos import encoded, photo
-from tests.scripts.running import processes_of
+from tests.scripts.launch.running import processes_of
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from imaging import decode_image
-from imaging.mask import class_mask_plain
+from imaging.mask.class_mask import class_mask_plain
 from imaging.resize import fit_size, resize
 from model.preset import Preset
-from scripts.build_archive import build_archive
-from scripts.instance import MODEL_NAME, Service
-from scripts.service import running_service
-from serving.loading import ServedModel, load_model
-from serving.pipeline import normalize
+from scripts.archive.build import build_archive
+from scripts.launch.service import running_service
+from scripts.launch.torchserve import MODEL_NAME, Service
+from serving.runtime.loading import ServedModel, load_model
+from serving.runtime.pipeline import normalize
 from tests.archives import unpacked_archive
 
 

@@ -12,13 +12,13 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts import gateway
-from scripts.fuzz import LIMITS, send
-from scripts.gateway import Gateway
-from scripts.hostile.requests import hostile_request
-from scripts.loopback import tiny_image
-from scripts.ports import HOST, free_ports
-from serving.info import ModelInfo
+from scripts.launch import gateway
+from scripts.launch.gateway import Gateway
+from scripts.launch.loopback import tiny_image
+from scripts.launch.ports import HOST, free_ports
+from scripts.stress.fuzz import LIMITS, send
+from scripts.stress.hostile_requests import hostile_request
+from serving.model_info import ModelInfo
 from tests.debian import program
 from tests.deploy.kills import kill_under_load
 from tests.deploy.load import Endpoint, Question

@@ -20,12 +20,20 @@ import requests
 from PIL import Image
 from pycocotools import mask as coco
 
-from client import AnswerError, NoAnswer, Refused, Service, ServiceFailed, Unreachable, segment
-from client.errors import answered_error
-from client.rle import paint
-from client.segmentation import image_bytes
-from client.service import with_version
-from scripts.ports import free_ports
+from scripts.launch.ports import free_ports
+from segmenter_client import (
+    AnswerError,
+    NoAnswer,
+    Refused,
+    Service,
+    ServiceFailed,
+    Unreachable,
+    segment,
+)
+from segmenter_client.errors import answered_error
+from segmenter_client.rle import paint
+from segmenter_client.segmentation import image_bytes
+from segmenter_client.service import with_version
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 
@@ -128,7 +136,7 @@ def test_nobody_there() -> None:
 
 def test_an_address_that_swallows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog that is full: to more connections Linux says nothing."""
-    monkeypatch.setattr("client.service.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("segmenter_client.service.CONNECT_SECONDS", 0.05)
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -195,7 +203,7 @@ def test_silence_is_not_tried_again(quick: None, begun: bytes) -> None:
 
 
 def test_a_slow_upload_takes_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.service.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("segmenter_client.service.CONNECT_SECONDS", 0.3)
     body = bytes(16 << 20)
     with answering(WHOLE, pause=0.02) as (url, asked), Service(url, retries=0) as service:
         assert service.ask(body, "mask") == b"mask"
@@ -274,7 +282,7 @@ def test_the_version_in_the_address() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.service.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("segmenter_client.service.FIRST_PAUSE", 0.01)
 
 
 @contextlib.contextmanager

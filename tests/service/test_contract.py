@@ -13,9 +13,9 @@ from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from openapi_core.validation.response.exceptions import InvalidData
 
-from scripts.contract.__main__ import DOCUMENT
-from scripts.contract.examples import BAD_REQUESTS, IMAGE, bad_images
-from serving.outputs import OUTPUTS
+from scripts.openapi.examples import BAD_REQUESTS, IMAGE, bad_images
+from scripts.openapi.write import DOCUMENT
+from serving.formats import OUTPUTS
 from tests.service.conftest import RunningModel
 
 # openapi-core warns of media types that it cannot take apart; images are taken as they are.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.contract.examples import IMAGE
-from scripts.terminal import ROOT
-from serving.document import SHAPES
+from scripts.common.terminal import ROOT
+from scripts.openapi.examples import IMAGE
+from serving.request.json_body import SHAPES
 from tests.service.conftest import RunningModel
 
 PAGES = [

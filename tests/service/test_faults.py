@@ -30,13 +30,13 @@ from PIL import Image
 
 from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
-from scripts.instance import ServiceError
-from scripts.loopback import session
-from scripts.ports import free_ports
-from scripts.service import running_service, start
-from serving.loading import load_model
+from scripts.launch.loopback import session
+from scripts.launch.ports import free_ports
+from scripts.launch.service import running_service, start
+from scripts.launch.torchserve import ServiceError
+from serving.runtime.loading import load_model
 from tests.photos import agreement, encoded, photo
-from tests.scripts.running import processes_of
+from tests.scripts.launch.running import processes_of
 from tests.service.conftest import RunningModel
 
 TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
@@ -442,7 +442,9 @@ def test_another_model_does_not_go_into_service(
     seconds = time.monotonic() - started
     said = str(caught.value)
     reason = "the model answers otherwise than when it was built"
-    assert said.startswith(f"the worker died: serving.loading.ArchiveError: {reason}: the golden")
+    assert said.startswith(
+        f"the worker died: serving.runtime.loading.ArchiveError: {reason}: the golden"
+    )
     assert "\n" not in said
     assert processes_of(tmp_path / "run") == []
     table.append(

@@ -12,9 +12,9 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts.street import draw_street
-from serving.legend import void_id
-from serving.open_inference import HEADER_LENGTH
+from scripts.common.street import draw_street
+from serving.label_map import void_id
+from serving.request.open_inference import HEADER_LENGTH
 from tests.consumers import READERS
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel

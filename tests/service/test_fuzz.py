@@ -12,9 +12,9 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts.fuzz import Report, attack, send, table
-from scripts.hostile.requests import MAKERS, hostile_request
-from scripts.watch import sample
+from scripts.stress.fuzz import Report, attack, send, table
+from scripts.stress.hostile_requests import MAKERS, hostile_request
+from scripts.stress.process_monitor import sample
 from tests.photos import encoded, photo, png_header
 from tests.service.conftest import RunningModel
 

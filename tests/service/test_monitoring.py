@@ -8,8 +8,8 @@ import time
 import pytest
 import requests
 
-from scripts.loopback import tiny_image
-from serving.outputs import OUTPUTS
+from scripts.launch.loopback import tiny_image
+from serving.formats import OUTPUTS
 from tests.deploy.monitoring import alert_expressions, dashboard_expressions, metric_names
 from tests.service.conftest import RunningModel
 

@@ -20,9 +20,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from scripts import gateway
-from scripts.loopback import tiny_image
-from scripts.ports import HOST, free_ports
+from scripts.launch import gateway
+from scripts.launch.loopback import tiny_image
+from scripts.launch.ports import HOST, free_ports
 from tests.debian import program
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel

@@ -1,4 +1,4 @@
-"""scripts/segment.py against a real TorchServe."""
+"""client/segmenter_client/cli.py against a real TorchServe."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import segment
-from scripts.terminal import ROOT
+from scripts.common.terminal import ROOT
+from segmenter_client import cli as segment
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.questions import FORMATS, Question, about, drawn_photos, questions
-from scripts.soak import Reply, Result, growth, report, result_of, soak, write
-from scripts.watch import Sample
+from scripts.stress.expected_responses import FORMATS, Question, about, drawn_photos, questions
+from scripts.stress.process_monitor import Sample
+from scripts.stress.soak import Reply, Result, growth, report, result_of, soak, write
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 

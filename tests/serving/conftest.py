@@ -9,7 +9,7 @@ from ts.context import Context
 from ts.service import Service
 
 from model.preset import Preset
-from serving.info import ModelInfo
+from serving.model_info import ModelInfo
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
-from serving.answer import Answer
 from serving.errors import RequestError, error_answer, internal_error_answer, overloaded_answer
+from serving.response.answer import Answer
 
 
 def error_of(answer: Answer) -> dict[str, Any]:

@@ -1,150 +1,137 @@
-"""Every form of answer that holds the whole mask gives it back to its consumer's own decoder."""
-
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.preset import Preset
-from serving.asked import Options, Request, Tensors
 from serving.errors import RequestError
-from serving.info import ModelInfo
-from serving.legend import void_id
-from serving.open_inference import HEADER_LENGTH
-from serving.outputs import OUTPUTS, encode
-from serving.pipeline import Segmentation, select
-from tests.consumers import READERS
-
-# pycocotools' decode predates NumPy 2
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-SIZE = (37, 52)
-
-
-@pytest.fixture(params=["background", "no background"])
-def any_preset(request: pytest.FixtureRequest, preset: Preset) -> Preset:
-    if request.param == "background":
-        return preset
-    return replace(preset, labels=('sky "blue"', "r\u00f6ad", "car"))
-
-
-@pytest.fixture
-def segmentation() -> Segmentation:
-    """Blobs of three classes, of which one touches itself by corners, and every grey level."""
-    rng = np.random.default_rng(5)
-    mask = np.kron(rng.integers(0, 3, (10, 13)), np.ones((4, 4), int))[: SIZE[0]]
-    mask[5:9, 5:9] = np.eye(4, dtype=int)
-    return Segmentation(mask.astype(np.uint8), rng.integers(0, 256, SIZE).astype(np.uint8), None)
-
-
-@pytest.mark.parametrize("output", READERS)
-@pytest.mark.parametrize(
-    "options",
-    [Options(), Options(frozenset({1, 2})), Options(threshold=0.5), Options(frozenset({2}), 0.9)],
-    ids=["all", "two-classes", "threshold", "both"],
+from serving.formats import (
+    MEDIA_TYPES,
+    OUTPUTS,
+    check_size,
+    encode,
+    needs_confidence,
+    needs_original,
 )
-def test_round_trip(
-    output: str,
-    options: Options,
-    any_preset: Preset,
-    segmentation: Segmentation,
-    info: ModelInfo,
-) -> None:
-    selected = select(segmentation, options, void_id(any_preset.labels))
-    answer = encode(Request(b"", output, options), selected, any_preset, info)
-    assert answer.content_type == OUTPUTS[output].media_type
-    read = READERS[output](answer.body, any_preset, SIZE)
-    np.testing.assert_array_equal(read, selected.mask)
+from serving.model_info import ModelInfo
+from serving.response.answer import Answer
+from serving.runtime.pipeline import Segmentation
+from serving.types import Options, Request, Tensors
+
+MASK = np.array([[0, 0, 0, 1], [0, 0, 2, 1], [0, 0, 2, 2]], dtype=np.uint8)
+CONFIDENCE = np.full(MASK.shape, 255, dtype=np.uint8)
+CONFIDENCE[MASK == 2] = 51
 
 
-@pytest.mark.parametrize("output", READERS)
-def test_nothing_but_void(output: str, preset: Preset, info: ModelInfo) -> None:
-    void = Segmentation(np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), None)
-    answer = encode(Request(b"", output), void, preset, info)
-    assert not READERS[output](answer.body, preset, (3, 4)).any()
-
-
-@pytest.mark.parametrize("output", ["coco", "labelstudio", "cvat"])
-def test_annotations_are_of_classes_not_of_void(
-    output: str, any_preset: Preset, segmentation: Segmentation, info: ModelInfo
-) -> None:
-    void = void_id(any_preset.labels)
-    selected = select(segmentation, Options(frozenset({2})), void)
-    answer = json.loads(encode(Request(b"", output), selected, any_preset, info).body)
-    if output == "coco":
-        assert [entry["category_id"] for entry in answer["annotations"]] == [2]
-        categories = [entry["id"] for entry in answer["categories"]]
-        assert categories == [index for index in range(3) if index != void]
-    elif output == "labelstudio":
-        assert [region["value"]["brushlabels"] for region in answer["result"]] == [["car"]]
-    else:
-        assert [shape["label"] for shape in answer] == ["car"]
-
-
-def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info: ModelInfo) -> None:
-    tensors = Tensors(
-        "7",
-        (
-            "confidence",
-            "mask",
-        ),
-        frozenset({"mask"}),
+def segmentation(request: Request) -> Segmentation:
+    """What the pipeline computes for an output: no more than it says that it needs."""
+    return Segmentation(
+        MASK,
+        CONFIDENCE if needs_confidence(request) else None,
+        Image.new("RGB", (4, 3), "white") if needs_original(request) else None,
     )
-    request = Request(b"", "open-inference", tensors=tensors)
-    answer = encode(request, segmentation, preset, info)
-    assert answer.content_type == "application/octet-stream"
-    length = int(answer.headers[HEADER_LENGTH])
-    document = json.loads(answer.body[:length])
-    in_json, in_binary = document["outputs"]
-    assert document["id"] == "7"
-    assert in_json["data"] == segmentation.confidence.ravel().tolist()  # type: ignore[union-attr]
-    assert in_binary["parameters"] == {"binary_data_size": segmentation.mask.size}
-    assert "data" not in in_binary
-    assert answer.body[length:] == segmentation.mask.tobytes()
 
 
-def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None:
-    mask = np.array([[0, 300]], np.int32)
-    many = replace(preset, labels=tuple(map(str, range(301))), palette=((0, 0, 0),) * 301)
-    for binary, expected in ((frozenset[str](), [0, 300]), (frozenset({"mask"}), None)):
-        request = Request(b"", "open-inference", tensors=Tensors(binary=binary))
-        answer = encode(request, Segmentation(mask, None, None), many, info)
-        (tensor,) = json.loads(answer.body[: answer.body.rindex(b"]") + 2])["outputs"]
-        assert tensor["datatype"] == "INT32"
-        assert tensor.get("data") == expected
-    assert answer.body.endswith((0).to_bytes(4, "little") + (300).to_bytes(4, "little"))
+def answer_to(output: str, preset: Preset, info: ModelInfo) -> Answer:
+    request = Request(b"", output)
+    return encode(request, segmentation(request), preset, info)
 
 
-def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None:
-    """Specks of two classes in opposite corners: 8 megapixels of boxes, and 17."""
-    for side, is_answered in ((2000, True), (2900, False)):
-        mask = np.zeros((side, side), np.uint8)
-        mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
-        found = Segmentation(mask, np.zeros_like(mask), None)
-        request = Request(b"", "cvat")
-        if is_answered:
-            read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
-            np.testing.assert_array_equal(read, mask)
-        else:
-            with pytest.raises(RequestError, match="As cvat at most 16000000") as caught:
-                encode(request, found, preset, info)
-            assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelInfo) -> None:
+    answer = answer_to(output, preset, info)
+    assert (answer.status, answer.content_type) == (200, MEDIA_TYPES[output])
+    assert answer.body
 
 
-def test_scores_are_mean_confidences(
-    preset: Preset, segmentation: Segmentation, info: ModelInfo
-) -> None:
-    assert segmentation.confidence is not None
-    expected = {
-        label: segmentation.confidence[segmentation.mask == index].mean() / 255
-        for index, label in enumerate(preset.labels)
+@pytest.mark.parametrize("output", [name for name, form in OUTPUTS.items() if form.confidence])
+def test_the_confidence_is_not_made_up(output: str, preset: Preset, info: ModelInfo) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        encode(Request(b"", output), Segmentation(MASK, None, None), preset, info)
+
+
+def test_a_threshold_and_a_tensor_need_the_confidence_too() -> None:
+    assert not needs_confidence(Request(b"", "mask"))
+    assert needs_confidence(Request(b"", "mask", Options(threshold=0.1)))
+    tensors = Tensors(names=("mask", "confidence"))
+    assert needs_confidence(Request(b"", "open-inference", tensors=tensors))
+
+
+def test_text_for_every_pixel_has_a_limit() -> None:
+    for output, form in OUTPUTS.items():
+        request = Request(b"", output)
+        check_size(request, (2000, 2000))
+        if form.max_pixels is None:
+            check_size(request, (10_000, 5_000))
+            continue
+        with pytest.raises(RequestError) as caught:
+            check_size(request, (10_000, 5_000))
+        assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
+        assert "50000000" in caught.value.message
+    binary = Tensors(binary=frozenset({"mask"}))
+    check_size(Request(b"", "open-inference", tensors=binary), (10_000, 5_000))
+
+
+def test_media_types_are_the_contracts() -> None:
+    assert MEDIA_TYPES == {
+        "mask": "image/png",
+        "overlay": "image/jpeg",
+        "json": "application/json",
+        "confidence": "image/png",
+        "npy": "application/x-npy",
+        "kserve": "application/json",
+        "open-inference": "application/json",
+        "huggingface": "application/json",
+        "coco": "application/json",
+        "coco-polygons": "application/json",
+        "geojson": "application/geo+json",
+        "labelstudio": "application/json",
+        "cvat": "application/json",
+        "legacy": "application/json",
     }
-    entries = json.loads(encode(Request(b"", "huggingface"), segmentation, preset, info).body)
-    assert {entry["label"]: entry["score"] for entry in entries} == pytest.approx(expected)
-    shapes = json.loads(encode(Request(b"", "cvat"), segmentation, preset, info).body)
-    assert {shape["label"] for shape in shapes} == {"road", "car"}
-    for shape in shapes:
-        assert float(shape["confidence"]) == pytest.approx(expected[shape["label"]], abs=1e-4)
+    assert next(iter(MEDIA_TYPES)) == "mask"
+
+
+def test_mask(preset: Preset, info: ModelInfo) -> None:
+    image = Image.open(io.BytesIO(answer_to("mask", preset, info).body))
+    assert (image.format, image.mode, image.size) == ("PNG", "P", (4, 3))
+    assert np.array_equal(np.array(image), MASK)
+    assert tuple(np.array(image.convert("RGB"))[0, 3]) == preset.palette[1]
+
+
+def test_overlay(preset: Preset, info: ModelInfo) -> None:
+    image = Image.open(io.BytesIO(answer_to("overlay", preset, info).body))
+    assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (4, 3))
+
+
+def test_json(preset: Preset, info: ModelInfo) -> None:
+    body = json.loads(answer_to("json", preset, info).body)
+    assert body["size"] == {"width": 4, "height": 3}
+    assert body["model"] == {"name": "toy", "version": "1.0", "digest": "sha256:" + "0" * 64}
+    assert [entry["label"] for entry in body["classes"]] == ["background", "car", "road"]
+    car = body["classes"][1]
+    assert (car["id"], car["colour"], car["pixels"]) == (2, [64, 0, 128], 3)
+    assert car["bbox"] == [2, 1, 2, 2]
+    assert car["confidence"] == pytest.approx(0.2, abs=1e-3)
+    assert sum(entry["fraction"] for entry in body["classes"]) == pytest.approx(1, abs=1e-3)
+    assert all(entry["rle"]["size"] == [3, 4] for entry in body["classes"])
+
+
+def test_confidence(preset: Preset, info: ModelInfo) -> None:
+    body = answer_to("confidence", preset, info).body
+    image = Image.open(io.BytesIO(body))
+    assert (image.format, image.mode) == ("PNG", "L")
+    assert np.array_equal(np.array(image), CONFIDENCE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_npy(preset: Preset, info: ModelInfo, dtype: type[np.integer]) -> None:
+    mask: np.ndarray = np.asfortranarray(MASK.astype(dtype))
+    answer = encode(Request(b"", "npy"), Segmentation(mask, None, None), preset, info)
+    array = np.load(io.BytesIO(answer.body))
+    assert array.dtype == dtype
+    assert np.array_equal(array, MASK)

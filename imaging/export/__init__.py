@@ -1,0 +1,1 @@
+"""Class masks -> the bytes and structures of the formats in which they are exchanged."""

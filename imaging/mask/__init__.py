@@ -1,0 +1,1 @@
+"""Logits on the network's grid -> class ids and confidence for every pixel of the photo."""

@@ -1,0 +1,1 @@
+"""What makes a trained segmenter fast to serve, one step a file."""

@@ -1,0 +1,287 @@
+"""The OpenAPI 3.1 document of the service, out of the code that serves it.
+
+https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from imaging import Limits
+from model.preset import Preset
+from scripts.openapi.examples import DIGEST, IMAGE, answers, errors, json_inputs
+from scripts.openapi.schemas import ERROR, FRONTEND_ERROR, MANAGED, OUTPUT_SCHEMAS, SHARE, TEXT
+from serving.formats import JSON, OUTPUTS
+from serving.model_info import ModelInfo
+from serving.request.json_body import SHAPES
+from serving.request.options import HEADERS, OPTIONS
+from serving.response.answer import Answer
+from serving.response.model_card import model_card
+from serving.response.viewer import PAGE_MEDIA_TYPE
+
+Json = dict[str, object]
+
+IMAGE_TEXT = base64.b64encode(IMAGE).decode("ascii")
+
+MEANINGS = {
+    400: "The request or its image cannot be read.",
+    406: "No output is of a media type in Accept.",
+    413: "The image is beyond a limit, or its answer would be.",
+    415: "Not an image in a format that is read.",
+    500: "The service's fault.",
+    503: "No memory or no place for it now; Retry-After says in how many seconds to come back.",
+}
+
+ANY_ERROR: Json = {
+    "anyOf": [
+        {"$ref": "#/components/schemas/Error"},
+        {"$ref": "#/components/schemas/TorchServeError"},
+    ]
+}
+
+PATH = "/predictions/segmenter"
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+
+DESCRIPTION = """\
+An image in, the class of each of its pixels out. The image is the body, a part of a form, or base64
+in JSON. The answer is named by the end of the path, a field or JSON key `output`, or chosen by
+`Accept`. All figures are of the upright image, in its own pixels.
+
+TorchServe itself answers, in a JSON of its own, where no worker sees the request: 500 when a form
+is broken or a worker dies, 503 when the queue is full. 413 over 48 MiB has no body.
+"""
+
+
+def document(preset: Preset) -> Json:
+    """Examples are of the model `preset`; all else is the same for every model."""
+    card = model_card(preset, ModelInfo(preset.name, "1.0", DIGEST), Limits())
+    # TorchServe has it in a list of the model's versions, among what it says of them itself.
+    told = [{"modelName": "segmenter", "modelVersion": "1.0", "customizedMetadata": card}]
+    given = answers(preset)
+    segmentation: Json = {
+        "description": "The segmentation, as named or chosen.",
+        "headers": answer_headers(),
+        "content": outputs(given),
+    }
+    responses = {"200": segmentation, **refusals(errors(preset))}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Segmenter", "version": "1.0", "description": DESCRIPTION},
+        "servers": [{"url": "http://127.0.0.1:8080"}],
+        "paths": {
+            PATH: {
+                "post": segmenting("segment", "Segment an image.", responses),
+                "get": {
+                    "operationId": "page",
+                    "summary": "The viewer, a page to try it in a browser.",
+                    "responses": {
+                        "200": {
+                            "description": "One page, complete in itself.",
+                            "content": {PAGE_MEDIA_TYPE: {"schema": TEXT}},
+                        }
+                    },
+                },
+            },
+            f"{PATH}/1.0/{{output}}": {
+                "post": segmenting("segmentAs", "Segment, with a named answer.", responses),
+                "parameters": [
+                    {
+                        "name": "output",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"enum": list(OUTPUTS)},
+                    }
+                ],
+            },
+            "/v1/models/segmenter:predict": {"post": protocol("kserve", given, SHAPES[1])},
+            "/v2/models/segmenter/infer": {"post": protocol("open-inference", given, SHAPES[2])},
+            "/models/segmenter": {
+                "servers": [{"url": "http://127.0.0.1:8081"}],
+                "get": {
+                    "operationId": "card",
+                    "summary": "The model card: labels, palette, limits, outputs.",
+                    "parameters": [
+                        {
+                            "name": "customized",
+                            "in": "query",
+                            "required": True,
+                            "schema": {"const": "true"},
+                        }
+                    ],
+                    "responses": {
+                        "200": {
+                            "description": "The model card.",
+                            "content": {
+                                JSON: {"schema": MANAGED, "examples": {"card": {"value": told}}}
+                            },
+                        }
+                    },
+                },
+            },
+        },
+        "components": {
+            "requestBodies": {"Image": {"required": True, "content": inputs()}},
+            "responses": {response_name(status): one for status, one in responses.items()},
+            "schemas": {
+                **{schema_name(name): schema for name, schema in OUTPUT_SCHEMAS.items()},
+                "Error": ERROR,
+                "TorchServeError": FRONTEND_ERROR,
+            },
+        },
+    }
+
+
+def segmenting(name: str, summary: str, statuses: Iterable[str]) -> Json:
+    """Any input, any output, any error."""
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": options(),
+        "requestBody": {"$ref": "#/components/requestBodies/Image"},
+        "responses": {
+            status: {"$ref": f"#/components/responses/{response_name(status)}"}
+            for status in statuses
+        },
+    }
+
+
+def protocol(output: str, given: Mapping[str, Answer], shape: str) -> Json:
+    """A path whose requests and answers are of one form."""
+    sent = {"image": {"value": json.loads(shape.replace("<base64>", IMAGE_TEXT))}}
+    return {
+        "operationId": output,
+        "summary": OUTPUTS[output].content,
+        "parameters": options(),
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": {"type": "object"}, "examples": sent}},
+        },
+        "responses": {
+            "200": {
+                "description": OUTPUTS[output].content,
+                "headers": answer_headers(),
+                "content": outputs({output: given[output]}),
+            },
+            "default": {
+                "description": "An error, as at the other paths.",
+                "content": {JSON: {"schema": ANY_ERROR}},
+            },
+        },
+    }
+
+
+def inputs() -> Json:
+    fields: Json = {
+        "image": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "output": {"enum": list(OUTPUTS)},
+        **{name: {"type": "string", "description": text} for name, text in OPTIONS.items()},
+    }
+    documents = {
+        shape: {"value": value} for shape, value in zip(("plain", "v1", "v2", "hf"), json_inputs())
+    }
+    return {
+        **{media_type: {} for media_type in IMAGE_TYPES},
+        "image/png": {"examples": {"image": {"externalValue": data_url("image/png", IMAGE)}}},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": fields},
+            "examples": {"form": {"value": {"image": "<the file>", "output": "json"}}},
+        },
+        JSON: {
+            "schema": {"type": "object", "description": " or ".join(SHAPES)},
+            "examples": documents,
+        },
+    }
+
+
+def options() -> list[Json]:
+    """As headers. By form and JSON they go in the body."""
+    schemas: Json = {"classes": {"type": "string"}, "threshold": SHARE}
+    return [
+        {
+            "name": HEADERS[name],
+            "in": "header",
+            "description": content,
+            "schema": schemas[name],
+        }
+        for name, content in OPTIONS.items()
+    ]
+
+
+def outputs(given: Mapping[str, Answer]) -> Json:
+    """By media type, with an example of every output."""
+    names_of: dict[str, list[str]] = {}
+    for name, answer in given.items():
+        names_of.setdefault(answer.content_type, []).append(name)
+    content: Json = {}
+    for media_type, names in names_of.items():
+        schemas = [reference(name) for name in names if name in OUTPUT_SCHEMAS]
+        content[media_type] = {
+            **(
+                {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+                if schemas
+                else {}
+            ),
+            "examples": {name: example(given[name], OUTPUTS[name].content) for name in names},
+        }
+    return content
+
+
+def example(answer: Answer, summary: str) -> Json:
+    if is_json(answer.content_type):
+        return {"summary": summary, "value": json.loads(answer.body)}
+    return {"summary": summary, "externalValue": data_url(answer.content_type, answer.body)}
+
+
+def refusals(answers: Iterable[Answer]) -> Json:
+    """By status, with an example of every code."""
+    responses: dict[str, Json] = {}
+    for answer in answers:
+        body = json.loads(answer.body)
+        response = responses.setdefault(
+            str(answer.status),
+            {
+                "description": MEANINGS[answer.status],
+                "content": {JSON: {"schema": ANY_ERROR, "examples": {}}},
+            },
+        )
+        content: Any = response["content"]
+        content[JSON]["examples"].setdefault(body["error"]["code"], {"value": body})
+        if answer.headers:
+            response["headers"] = {name: {"schema": TEXT} for name in answer.headers}
+    return {status: responses[status] for status in sorted(responses)}
+
+
+def answer_headers() -> Json:
+    return {
+        name: {"description": text, "schema": TEXT}
+        for name, text in (
+            ("Model-Name", "the preset's"),
+            ("Model-Version", "the archive's"),
+            ("Model-Digest", "sha256: and 64 hex digits, of the weights"),
+            ("Server-Timing", "milliseconds by stage; `batch` is all that were computed together"),
+        )
+    }
+
+
+def response_name(status: str) -> str:
+    return "Segmentation" if status == "200" else f"Error{status}"
+
+
+def schema_name(output: str) -> str:
+    """A name of letters alone, as generators of clients make classes of it."""
+    return "".join(part.capitalize() for part in output.split("-"))
+
+
+def reference(output: str) -> Json:
+    return {"$ref": f"#/components/schemas/{schema_name(output)}"}
+
+
+def is_json(media_type: str) -> bool:
+    return media_type == JSON or media_type.endswith("+json")
+
+
+def data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

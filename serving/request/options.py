@@ -1,0 +1,111 @@
+"""The options `classes` and `threshold`, from a form's fields, JSON or headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from serving.errors import RequestError
+from serving.types import Options
+
+CLASSES: Final = "classes"
+THRESHOLD: Final = "threshold"
+
+HEADERS: Final = {CLASSES: "X-Segmenter-Classes", THRESHOLD: "X-Segmenter-Threshold"}
+
+# For the model card.
+OPTIONS: Final = {
+    CLASSES: "labels or ids; pixels of all other classes become void",
+    THRESHOLD: "0..1; pixels whose winning class is less probable become void",
+}
+
+MAX_NAMES: Final = 65_536  # in a list of classes: as many as there can be
+
+MAX_DIGITS: Final = 60  # of a threshold, as text
+
+QUOTED_CHARACTERS: Final = 60  # of a bad value, in the message that refuses it
+
+
+def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str]) -> Options:
+    """The options that `sources` hold under their names, the first source first.
+
+    A value is text, in bytes or a str, or what JSON has for it. Empty text counts as none.
+    Raises RequestError 400.
+    """
+    classes, threshold = _first(sources, CLASSES), _first(sources, THRESHOLD)
+    return Options(
+        None if classes is None else _class_ids(classes, labels),
+        0.0 if threshold is None else _probability(threshold),
+    )
+
+
+def header_options(headers: Mapping[str, str]) -> dict[str, object]:
+    """The options that headers, under lower-case names, hold."""
+    return {name: headers.get(header.lower()) for name, header in HEADERS.items()}
+
+
+def quoted(value: object) -> str:
+    """A client's value as a message may show it: ASCII, and not at any length."""
+    text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
+    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
+
+
+def _first(sources: Sequence[Mapping[str, object]], name: str) -> object:
+    """The first value of that name that is none of None and empty text, text without spaces."""
+    for source in sources:
+        value = source.get(name)
+        if isinstance(value, (bytes, bytearray)):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            value = value.strip()
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def _class_ids(value: object, labels: Sequence[str]) -> frozenset[int]:
+    """Labels or ids, in a list or as text between commas -> ids."""
+    if isinstance(value, str):
+        parts = value.split(",", MAX_NAMES)  # what is left beyond them is no class
+        value = [name for name in (part.strip() for part in parts) if name]
+    names = value if isinstance(value, list) else [value]
+    if not names:
+        raise _unknown_class(value, labels)
+    ids = {label: index for index, label in enumerate(labels)}
+    return frozenset(_class_id(name, ids, labels) for name in names)
+
+
+def _class_id(name: object, ids: Mapping[str, int], labels: Sequence[str]) -> int:
+    if isinstance(name, str):
+        if name in ids:
+            return ids[name]
+        if name.isascii() and name.isdigit() and len(name) < 6:
+            name = int(name)
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(labels):
+        return name
+    raise _unknown_class(name, labels)
+
+
+def _unknown_class(name: object, labels: Sequence[str]) -> RequestError:
+    return RequestError(
+        400,
+        "unknown_class",
+        f"{quoted(name)} is no class of this model. Name classes by label or id: "
+        f"{', '.join(f'{index} {label}' for index, label in enumerate(labels))}.",
+        classes=list(labels),
+    )
+
+
+def _probability(value: object) -> float:
+    try:
+        is_long = isinstance(value, str) and len(value) > MAX_DIGITS
+        number = float(value) if isinstance(value, (str, int, float)) and not is_long else -1.0
+    except (ValueError, OverflowError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number <= 1:
+        raise RequestError(
+            400,
+            "invalid_threshold",
+            f"The threshold is {quoted(value)}. Send a probability from 0 to 1, such as 0.5.",
+        )
+    return number

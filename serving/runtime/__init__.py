@@ -1,0 +1,1 @@
+"""From an unpacked archive to responses: loading, devices, and the stages of a batch."""

@@ -1,0 +1,115 @@
+"""A picture whose logits are known: a model goes into service if it still gives those.
+
+When an archive is built, the plain network computes them in fp64; when a worker starts, the served
+network does, with all that makes it fast, on its own machine. The weights' digest says that they
+are the same numbers; this says that they are still the same model.
+"""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imaging import Limits
+from model.preset import Preset
+from serving.runtime.loading import ArchiveError
+from serving.runtime.pipeline import forward, normalize, read_photo
+
+# What `draw_street` in scripts/common/street.py draws. It is kept as a file, so that an archive's
+# bytes do not depend on the version of what draws and packs it.
+IMAGE = Path(__file__).with_name("golden.png")
+
+# The logits, in the archive's root: fp16 beside a power of two that brings them to at most 1, so
+# that no network's are out of range. fp64 rounded to fp16 is the same on all machines.
+LOGITS_FILE = "golden.npz"
+
+# How far the logits may be off, by `deviation`. bf16 is off by 0.003 (street-resnet18 as trained,
+# AVX512-BF16), 0.009, 0.016 and 0.008 (ResNet-18, 50 and 101 with random weights), fp32 by 0.0003,
+# most of it fp16's rounding. A picture moved by one pixel is off by 0.06, one atrous rate that is
+# halved by 0.2, red and blue exchanged by 0.3, one convolution that is lost by 0.5, the weights of
+# another training by about 1. Masks would tell less: where all classes are nearly level, as with
+# random weights, 2 % of the pixels tip in bf16 already.
+LARGEST_DEVIATION = 0.05
+
+
+def record_golden(net: nn.Module, preset: Preset, folder: Path) -> None:
+    """Write what `net`, the plain network with its weights, answers into `folder`/golden.npz.
+
+    The same weights give the same bytes. Raises ArchiveError where the logits are not finite.
+    """
+    exact = copy.deepcopy(net).eval().double()
+    with torch.inference_mode():
+        logits = exact(normalize(golden_pixels(preset), preset).double()).numpy()
+    if not np.isfinite(logits).all():
+        raise ArchiveError("the network answers a photo with NaN or infinity; its weights diverged")
+    scale = np.exp2(np.ceil(np.log2(max(np.abs(logits).max(), np.finfo(np.float32).tiny))))
+    np.savez(folder / LOGITS_FILE, logits=(logits / scale).astype(np.float16), scale=scale)
+
+
+def check_golden(net: nn.Module, preset: Preset, device: torch.device, folder: Path) -> float:
+    """The deviation of the served network's logits from those in `folder`/golden.npz.
+
+    It is a worker's first forward, and so its warm-up; on a GPU its second too, which is replayed
+    from a CUDA graph, and is the one that is compared. Raises ArchiveError where the deviation is
+    above LARGEST_DEVIATION, and what the forward raises where there are no logits.
+    """
+    expected = read_logits(folder / LOGITS_FILE)
+    images = list(golden_pixels(preset))
+    with torch.inference_mode():
+        for _ in range(1 if device.type == "cpu" else 2):
+            (logits,) = forward(net, images, preset, device)
+    if isinstance(logits, Exception):
+        raise logits
+    if logits.shape != expected.shape:
+        found, built = tuple(logits.shape), tuple(expected.shape)
+        raise ArchiveError(
+            f"the golden image's logits are of shape {found}, when the archive was built {built}; "
+            "build the archive again"
+        )
+    off = deviation(logits.cpu(), expected)
+    if not off <= LARGEST_DEVIATION:  # NaN is not
+        raise ArchiveError(
+            "the model answers otherwise than when it was built: the golden image's logits are "
+            f"off by {off:.1%}, of which rounding is {LARGEST_DEVIATION:.0%} at most. Build the "
+            "archive again; if that does not help, look at its PyTorch and its device"
+        )
+    return off
+
+
+def golden_pixels(preset: Preset) -> Tensor:
+    """The picture as the network reads every photo: uint8 (1, 3, h, w), at the preset's size."""
+    data = IMAGE.read_bytes()
+    return read_photo(data, preset, Limits(), keep_original=False).pixels[None]
+
+
+def read_logits(path: Path) -> Tensor:
+    """fp64 (1, num_classes, h, w)."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return torch.from_numpy(file["logits"].astype(np.float64) * float(file["scale"]))
+    except FileNotFoundError:
+        state = "is missing from the archive"
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        state = "is damaged"
+    raise ArchiveError(f"{path.name} {state}; build the archive again")
+
+
+def deviation(logits: Tensor, expected: Tensor) -> float:
+    """How far (B, num_classes, h, w) logits are off: 0 for the same, about 1 for unrelated ones.
+
+    The root mean square of the differences, in units of that of `expected`, both without each
+    cell's mean over the classes: masks and probabilities hang on differences of classes alone.
+    """
+    found, right = without_mean(logits), without_mean(expected)
+    size = right.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    return float((found - right).square().mean().sqrt() / size)
+
+
+def without_mean(logits: Tensor) -> Tensor:
+    values = logits.double()
+    return values - values.mean(1, keepdim=True)

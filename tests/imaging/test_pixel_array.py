@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imaging.pixel_array import STRIP_ROWS, rgb_array
+
+
+@pytest.mark.parametrize("height", [1, STRIP_ROWS - 1, STRIP_ROWS, STRIP_ROWS + 1, 3 * STRIP_ROWS])
+def test_it_is_numpy_s_own_reading(height: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, 5, 3), np.uint8)
+    array = rgb_array(Image.fromarray(pixels))
+    assert (array.dtype, array.flags.c_contiguous) == (np.uint8, True)
+    np.testing.assert_array_equal(array, pixels)
+
+
+def test_the_image_is_not_touched() -> None:
+    image = Image.new("RGB", (3, 2), "red")
+    rgb_array(image)[:] = 0
+    assert image.getpixel((1, 1)) == (255, 0, 0)

@@ -1,0 +1,177 @@
+"""Archives: what is in them, that two builds are alike, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import build_segmenter
+from model.digest import sha256_of
+from model.preset import dump_preset, load_preset
+from scripts.archive import build as module
+from scripts.archive.build import BuildError, build_archive, main
+from scripts.archive.portability import PortabilityError
+from scripts.common.terminal import ROOT
+from tests.archives import unpacked_archive
+
+
+@pytest.fixture
+def preset_file(tmp_path: Path) -> Path:
+    """A user's own preset, with its weights beside it."""
+    return unpacked_archive(tmp_path) / "preset.yaml"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "build" / "segmenter.mar"
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    return folder
+
+
+def test_what_is_packed_and_what_is_not(preset_file: Path, output: Path) -> None:
+    build_archive(preset_file, output)
+    with zipfile.ZipFile(output) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
+        assert archive.read("handler.py") == (ROOT / "handler.py").read_bytes()
+        assert archive.read("model-config.yaml") == (ROOT / "model-config.yaml").read_bytes()
+    code = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("imaging", "model", "serving")
+        for path in (ROOT / package).glob("*.*")
+    }
+    others = {"MAR-INF/MANIFEST.json", "handler.py", "model-config.yaml"}
+    made = {"preset.yaml", "weights.pth", "golden.npz"}
+    assert set(names) == code | others | made
+    assert names == sorted(names)
+    assert manifest["model"] == {
+        "modelName": "segmenter",
+        "modelVersion": "1.0",
+        "handler": "handler.py",
+        "configFile": "model-config.yaml",
+    }
+
+
+def test_two_builds_are_the_same_bytes(
+    preset_file: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_archive(preset_file, output)
+    first = output.read_bytes()
+    os.utime(preset_file.parent / "weights.pth", (0, 0))
+    monkeypatch.setenv("TMPDIR", str(output.parent))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    build_archive(preset_file, output)
+    assert output.read_bytes() == first
+
+
+def test_weights_are_the_checkpoints_without_the_auxiliary_head(
+    preset_file: Path, output: Path, tmp_path: Path
+) -> None:
+    preset = load_preset(preset_file)
+    net = build_segmenter(
+        preset.backbone, preset.num_classes, preset.atrous_rates, True, features=preset.features
+    )
+    checkpoint = tmp_path / "trained.pth"
+    torch.save({"model": net.half().state_dict()}, checkpoint)
+
+    built = build_archive(preset_file, output, weights=checkpoint)
+
+    folder = unpacked(output, tmp_path / "unpacked")
+    packed = torch.load(folder / "weights.pth", weights_only=True)
+    expected = {k: v for k, v in net.state_dict().items() if not k.startswith("aux_classifier.")}
+    assert packed.keys() == expected.keys()
+    for name, value in packed.items():
+        assert value.dtype in (torch.float32, torch.int64)
+        assert torch.equal(value, expected[name].to(value.dtype))
+
+    assert load_preset(folder / "preset.yaml").weights == replace(
+        built.weights, file=str(folder / "weights.pth")
+    )
+    assert built.weights.sha256 == sha256_of(folder / "weights.pth")
+
+
+def test_the_code_in_the_archive_needs_nothing_of_the_checkout(
+    preset_file: Path, output: Path, tmp_path: Path
+) -> None:
+    build_archive(preset_file, output)
+    folder = unpacked(output, tmp_path / "unpacked")
+    found = subprocess.run(
+        [sys.executable, "-c", "import handler, model; print(model.__file__)"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == str(folder / "model" / "__init__.py"), found.stderr
+
+
+def test_random_weights_are_said_in_the_name_and_always_the_same(
+    preset_file: Path, output: Path
+) -> None:
+    first = build_archive(preset_file, output, random_weights=True)
+    torch.rand(3)
+    second = build_archive(preset_file, output, random_weights=True)
+    assert first.name == "tiny-random"
+    assert first == second
+
+
+def test_a_preset_without_weights_is_refused(preset_file: Path, output: Path) -> None:
+    dump_preset(replace(load_preset(preset_file), weights=None), preset_file)
+    with pytest.raises(BuildError, match="preset tiny has no weights"):
+        build_archive(preset_file, output)
+
+
+def test_code_that_is_not_portable_is_refused_and_the_last_archive_kept(
+    preset_file: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output.parent.mkdir()
+    output.write_bytes(b"the last one")
+    source = tmp_path / "source"
+    for package in module.PACKAGES:
+        (source / package).mkdir(parents=True)
+    (source / "handler.py").write_text("import json\nimport requests\n")
+    monkeypatch.setattr(module, "ROOT", source)
+    with pytest.raises(PortabilityError, match=r"handler\.py:2: imports requests"):
+        build_archive(preset_file, output)
+    assert output.read_bytes() == b"the last one"
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "no-such"], "there is no preset 'no-such'"),
+        (["--preset", "voc-resnet50", "--weights", "absent.pth"], "absent.pth"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], message: str, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--output", str(output)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_what_is_printed(
+    preset_file: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--preset", str(preset_file), "--output", str(output)]) == 0
+    weights, archive = capsys.readouterr().out.splitlines()
+    assert weights.startswith("tiny 1.0, weights sha256:")
+    assert str(output) in archive
+    assert archive.endswith(f"sha256:{sha256_of(output)}")

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import RequestError
+from serving.request.open_inference import HEADER_LENGTH, read_binary, read_tensors
+from serving.request.parse import read_request
+from serving.types import Tensors
+
+PHOTO = b"\xff\xd8\xff\xe0photo"
+ELEMENT = len(PHOTO).to_bytes(4, "little") + PHOTO
+LABELS = ("road", "car")
+
+
+def document(**more: object) -> dict[str, object]:
+    parameters = {"binary_data_size": len(ELEMENT)}
+    tensor = {"name": "i", "shape": [1], "datatype": "BYTES", "parameters": parameters}
+    return {"inputs": [tensor], **more}
+
+
+def code_of(call: object, *arguments: object) -> str:
+    with pytest.raises(RequestError) as caught:
+        call(*arguments)  # type: ignore[operator]
+    assert caught.value.status == 400
+    assert caught.value.message.isascii()
+    return caught.value.code
+
+
+class TestBinary:
+    def test_json_then_tensor(self) -> None:
+        head = json.dumps(document(id="x")).encode()
+        headers = {
+            HEADER_LENGTH.lower(): str(len(head)),
+            "content-type": "application/octet-stream",
+        }
+        request = read_request({"body": bytearray(head + ELEMENT)}, headers, LABELS)
+        assert (request.image, request.output, request.tensors.id) == (PHOTO, "open-inference", "x")
+
+    def test_json_alone(self) -> None:
+        tensor = {"datatype": "BYTES", "data": [base64.b64encode(PHOTO).decode()]}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = {HEADER_LENGTH.lower(): str(len(head))}
+        assert read_request({"body": bytearray(head)}, headers, LABELS).image == PHOTO
+
+    @pytest.mark.parametrize("length", ["", "-1", "x", "9" * 12, "\u0663", "1000"])
+    def test_a_length_that_is_none(self, length: str) -> None:
+        assert code_of(read_binary, b"{}", length) == "invalid_inference_request"
+
+    @pytest.mark.parametrize(
+        "element",
+        [PHOTO, ELEMENT[:-1], ELEMENT + b"x", ELEMENT + ELEMENT, b"\xff\xff\xff\xff" + PHOTO],
+    )
+    def test_a_tensor_of_another_size(self, element: bytes) -> None:
+        head = json.dumps(document()).encode()
+        code = code_of(read_binary, head + element, str(len(head)))
+        assert code == "invalid_inference_request"
+
+    @given(st.binary(max_size=60), st.integers(0, 70).map(str) | st.text(max_size=4))
+    def test_any_bytes(self, body: bytes, length: str) -> None:
+        with suppress(RequestError):
+            read_binary(body, length)
+
+
+class TestTensors:
+    def test_the_mask_unless_named(self) -> None:
+        assert read_tensors({}) == Tensors()
+        assert read_tensors({"outputs": [], "id": None}) == Tensors()
+
+    def test_names_in_their_order_each_once(self) -> None:
+        outputs = [{"name": "confidence"}, {"name": "mask"}, {"name": "confidence"}]
+        assert read_tensors({"outputs": outputs}).names == ("confidence", "mask")
+
+    def test_binary_for_all_or_for_one(self) -> None:
+        outputs = [{"name": "mask", "parameters": {"binary_data": False}}, {"name": "confidence"}]
+        asked = {"outputs": outputs, "parameters": {"binary_data_output": True}}
+        assert read_tensors(asked).binary == {"confidence"}
+        assert read_tensors({"parameters": {"binary_data_output": True}}).binary == {"mask"}
+        assert read_tensors({"outputs": outputs}).binary == frozenset()
+
+    @pytest.mark.parametrize("name", ["masks", None, 1, ["mask"], "\u00e9"])
+    def test_an_unknown_one(self, name: object) -> None:
+        assert code_of(read_tensors, {"outputs": [{"name": name}]}) == "unknown_tensor"
+
+    @pytest.mark.parametrize("outputs", ["mask", {"name": "mask"}, ["mask"], 1])
+    def test_no_list_of_outputs(self, outputs: object) -> None:
+        assert code_of(read_tensors, {"outputs": outputs}) == "invalid_inference_request"
+
+    @pytest.mark.parametrize("value", [7, ["7"], "x" * 257])
+    def test_no_id(self, value: object) -> None:
+        assert code_of(read_tensors, {"id": value}) == "invalid_inference_request"
+
+
+class TestProtocol:
+    BASE64 = base64.b64encode(PHOTO).decode()
+    V1 = {"instances": [{"b64": BASE64}]}  # noqa: RUF012
+    V2 = {"inputs": [{"datatype": "BYTES", "data": [BASE64]}]}  # noqa: RUF012
+    HF = {"inputs": BASE64}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("body", "output"), [(V1, "kserve"), (V2, "open-inference"), (HF, "huggingface")]
+    )
+    @pytest.mark.parametrize(
+        ("accept", "named", "expected"),
+        [
+            (None, None, None),
+            ("*/*", None, None),
+            ("application/json", None, None),
+            ("image/png", None, "mask"),
+            ("application/geo+json, */*", None, "geojson"),
+            ("*/*", "json", "json"),
+            ("application/json", "coco", "coco"),
+        ],
+    )
+    def test_is_answered_in_its_own_form_unless_another_is_named(
+        self,
+        body: dict[str, object],
+        output: str,
+        accept: str | None,
+        named: str | None,
+        expected: str | None,
+    ) -> None:
+        headers = {"content-type": "application/json", **({"accept": accept} if accept else {})}
+        document = {**body, **({"output": named} if named else {})}
+        row = {"body": json.dumps(document).encode()}
+        request = read_request(row, headers, LABELS)
+        assert (request.image, request.output) == (PHOTO, expected or output)

@@ -1,0 +1,150 @@
+"""Every form of answer that holds the whole mask gives it back to its consumer's own decoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.preset import Preset
+from serving.errors import RequestError
+from serving.formats import OUTPUTS, encode
+from serving.label_map import void_id
+from serving.model_info import ModelInfo
+from serving.request.open_inference import HEADER_LENGTH
+from serving.runtime.pipeline import Segmentation, select
+from serving.types import Options, Request, Tensors
+from tests.consumers import READERS
+
+# pycocotools' decode predates NumPy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZE = (37, 52)
+
+
+@pytest.fixture(params=["background", "no background"])
+def any_preset(request: pytest.FixtureRequest, preset: Preset) -> Preset:
+    if request.param == "background":
+        return preset
+    return replace(preset, labels=('sky "blue"', "r\u00f6ad", "car"))
+
+
+@pytest.fixture
+def segmentation() -> Segmentation:
+    """Blobs of three classes, of which one touches itself by corners, and every grey level."""
+    rng = np.random.default_rng(5)
+    mask = np.kron(rng.integers(0, 3, (10, 13)), np.ones((4, 4), int))[: SIZE[0]]
+    mask[5:9, 5:9] = np.eye(4, dtype=int)
+    return Segmentation(mask.astype(np.uint8), rng.integers(0, 256, SIZE).astype(np.uint8), None)
+
+
+@pytest.mark.parametrize("output", READERS)
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(frozenset({1, 2})), Options(threshold=0.5), Options(frozenset({2}), 0.9)],
+    ids=["all", "two-classes", "threshold", "both"],
+)
+def test_round_trip(
+    output: str,
+    options: Options,
+    any_preset: Preset,
+    segmentation: Segmentation,
+    info: ModelInfo,
+) -> None:
+    selected = select(segmentation, options, void_id(any_preset.labels))
+    answer = encode(Request(b"", output, options), selected, any_preset, info)
+    assert answer.content_type == OUTPUTS[output].media_type
+    read = READERS[output](answer.body, any_preset, SIZE)
+    np.testing.assert_array_equal(read, selected.mask)
+
+
+@pytest.mark.parametrize("output", READERS)
+def test_nothing_but_void(output: str, preset: Preset, info: ModelInfo) -> None:
+    void = Segmentation(np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), None)
+    answer = encode(Request(b"", output), void, preset, info)
+    assert not READERS[output](answer.body, preset, (3, 4)).any()
+
+
+@pytest.mark.parametrize("output", ["coco", "labelstudio", "cvat"])
+def test_annotations_are_of_classes_not_of_void(
+    output: str, any_preset: Preset, segmentation: Segmentation, info: ModelInfo
+) -> None:
+    void = void_id(any_preset.labels)
+    selected = select(segmentation, Options(frozenset({2})), void)
+    answer = json.loads(encode(Request(b"", output), selected, any_preset, info).body)
+    if output == "coco":
+        assert [entry["category_id"] for entry in answer["annotations"]] == [2]
+        categories = [entry["id"] for entry in answer["categories"]]
+        assert categories == [index for index in range(3) if index != void]
+    elif output == "labelstudio":
+        assert [region["value"]["brushlabels"] for region in answer["result"]] == [["car"]]
+    else:
+        assert [shape["label"] for shape in answer] == ["car"]
+
+
+def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info: ModelInfo) -> None:
+    tensors = Tensors(
+        "7",
+        (
+            "confidence",
+            "mask",
+        ),
+        frozenset({"mask"}),
+    )
+    request = Request(b"", "open-inference", tensors=tensors)
+    answer = encode(request, segmentation, preset, info)
+    assert answer.content_type == "application/octet-stream"
+    length = int(answer.headers[HEADER_LENGTH])
+    document = json.loads(answer.body[:length])
+    in_json, in_binary = document["outputs"]
+    assert document["id"] == "7"
+    assert in_json["data"] == segmentation.confidence.ravel().tolist()  # type: ignore[union-attr]
+    assert in_binary["parameters"] == {"binary_data_size": segmentation.mask.size}
+    assert "data" not in in_binary
+    assert answer.body[length:] == segmentation.mask.tobytes()
+
+
+def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None:
+    mask = np.array([[0, 300]], np.int32)
+    many = replace(preset, labels=tuple(map(str, range(301))), palette=((0, 0, 0),) * 301)
+    for binary, expected in ((frozenset[str](), [0, 300]), (frozenset({"mask"}), None)):
+        request = Request(b"", "open-inference", tensors=Tensors(binary=binary))
+        answer = encode(request, Segmentation(mask, None, None), many, info)
+        (tensor,) = json.loads(answer.body[: answer.body.rindex(b"]") + 2])["outputs"]
+        assert tensor["datatype"] == "INT32"
+        assert tensor.get("data") == expected
+    assert answer.body.endswith((0).to_bytes(4, "little") + (300).to_bytes(4, "little"))
+
+
+def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None:
+    """Specks of two classes in opposite corners: 8 megapixels of boxes, and 17."""
+    for side, is_answered in ((2000, True), (2900, False)):
+        mask = np.zeros((side, side), np.uint8)
+        mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
+        found = Segmentation(mask, np.zeros_like(mask), None)
+        request = Request(b"", "cvat")
+        if is_answered:
+            read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
+            np.testing.assert_array_equal(read, mask)
+        else:
+            with pytest.raises(RequestError, match="As cvat at most 16000000") as caught:
+                encode(request, found, preset, info)
+            assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
+
+
+def test_scores_are_mean_confidences(
+    preset: Preset, segmentation: Segmentation, info: ModelInfo
+) -> None:
+    assert segmentation.confidence is not None
+    expected = {
+        label: segmentation.confidence[segmentation.mask == index].mean() / 255
+        for index, label in enumerate(preset.labels)
+    }
+    entries = json.loads(encode(Request(b"", "huggingface"), segmentation, preset, info).body)
+    assert {entry["label"]: entry["score"] for entry in entries} == pytest.approx(expected)
+    shapes = json.loads(encode(Request(b"", "cvat"), segmentation, preset, info).body)
+    assert {shape["label"] for shape in shapes} == {"road", "car"}
+    for shape in shapes:
+        assert float(shape["confidence"]) == pytest.approx(expected[shape["label"]], abs=1e-4)

@@ -1,0 +1,149 @@
+"""The golden image: what goes into service, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from model import optimize_for_inference
+from model.preset import Preset, build_network, load_preset
+from scripts.common.street import draw_street
+from serving.runtime.golden import (
+    IMAGE,
+    LARGEST_DEVIATION,
+    LOGITS_FILE,
+    check_golden,
+    deviation,
+    read_logits,
+    record_golden,
+)
+from serving.runtime.loading import ArchiveError, load_model
+from tests.archives import unpacked_archive
+from tests.conftest import randomize
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def preset(folder: Path) -> Preset:
+    return load_preset(folder / "preset.yaml")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_was_built_goes_into_service(folder: Path, preset: Preset, precision: str) -> None:
+    net = load_model(folder, CPU, precision).net
+    off = check_golden(net, preset, CPU, folder)
+    assert 0 < off < {"fp32": 0.001, "bf16": LARGEST_DEVIATION / 2}[precision]
+
+
+def other_weights(net: nn.Module) -> None:
+    randomize(net, seed=1)
+
+
+def lost_convolution(net: nn.Module) -> None:
+    nn.init.zeros_(net.backbone.layer2[0].conv1.weight)  # type: ignore[union-attr, index, arg-type]
+
+
+def exchanged_colours(net: nn.Module) -> None:
+    first = net.backbone.conv1  # type: ignore[union-attr]
+    first.weight = nn.Parameter(first.weight.flip(1))  # type: ignore[union-attr, operator, arg-type]
+
+
+def atrous_rate(net: nn.Module) -> None:
+    conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d) and m.dilation == (4, 4))
+    conv.dilation = conv.padding = (2, 2)
+
+
+def louder(net: nn.Module) -> None:
+    with torch.no_grad():  # the same masks, but other probabilities
+        net.classifier[4].weight.mul_(1.2)  # type: ignore[union-attr, index, operator]
+        net.classifier[4].bias.mul_(1.2)  # type: ignore[union-attr, index, operator]
+
+
+def not_a_number(net: nn.Module) -> None:
+    nn.init.constant_(net.classifier[4].bias, float("nan"))  # type: ignore[union-attr, index, arg-type]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [other_weights, lost_convolution, exchanged_colours, atrous_rate, louder, not_a_number],
+)
+def test_another_model_does_not_go_into_service(folder: Path, preset: Preset, fault) -> None:
+    net = build_network(preset)
+    net.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
+    fault(net.eval())
+    with pytest.raises(ArchiveError, match="answers otherwise than when it was built") as caught:
+        check_golden(optimize_for_inference(net, CPU, "fp32"), preset, CPU, folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_logits_on_record_are_the_plain_networks(folder: Path, preset: Preset) -> None:
+    net = build_network(preset).eval()
+    net.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
+    recorded = read_logits(folder / LOGITS_FILE)
+    assert recorded.shape == (1, preset.num_classes, 8, 11)  # 64 pixels by 85, stride 8
+    assert check_golden(net, preset, CPU, folder) < 0.001
+
+
+def test_logits_of_any_size_can_be_kept(preset: Preset, tmp_path: Path) -> None:
+    """Untrained networks go to extremes; fp16 alone ends at 65504."""
+    net = randomize(build_network(preset))
+    with torch.no_grad():
+        net.classifier[4].weight.mul_(1e12)  # type: ignore[index, operator]
+    record_golden(net, preset, tmp_path)
+    assert check_golden(net, preset, CPU, tmp_path) < 0.001
+
+
+def test_two_records_are_the_same_bytes(folder: Path, preset: Preset, tmp_path: Path) -> None:
+    net = build_network(preset)
+    net.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
+    record_golden(net, preset, tmp_path)
+    assert (tmp_path / LOGITS_FILE).read_bytes() == (folder / LOGITS_FILE).read_bytes()
+
+
+def test_a_network_that_diverged_is_not_recorded(preset: Preset, tmp_path: Path) -> None:
+    net = build_network(preset)
+    not_a_number(net)
+    with pytest.raises(ArchiveError, match="NaN or infinity"):
+        record_golden(net, preset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [
+        (None, "is missing"),
+        (b"", "is damaged"),
+        (b"PK\x03\x04", "is damaged"),
+        (b"x", "is damaged"),
+    ],
+)
+def test_a_record_that_is_none(
+    preset: Preset, tmp_path: Path, content: bytes | None, state: str
+) -> None:
+    if content is not None:
+        (tmp_path / LOGITS_FILE).write_bytes(content)
+    with pytest.raises(ArchiveError, match=rf"golden\.npz {state}.*build the archive again"):
+        check_golden(build_network(preset), preset, CPU, tmp_path)
+
+
+def test_deviation_by_hand() -> None:
+    expected = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
+    assert deviation(expected, expected) == 0
+    assert deviation(expected + 7, expected) == 0  # neither masks nor probabilities change
+    assert deviation(1.5 * expected, expected) == pytest.approx(0.5)
+    assert deviation(-expected, expected) == pytest.approx(2)
+    assert deviation(expected, torch.zeros(1, 2, 1, 1)) > 1e30
+
+
+def test_the_picture_is_the_drawn_street() -> None:
+    assert np.array_equal(np.asarray(Image.open(IMAGE)), np.asarray(draw_street()))
