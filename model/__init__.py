@@ -1,7 +1,7 @@
 """The network: a dilated torchvision ResNet under our own DeepLabV3 head."""
 
 from model.deeplab_head import ASPP, ASPPConv, ASPPPooling, DeepLabHead
-from model.optimize.inference import optimize_for_inference
+from model.optimize.inference import optimize_for_inference, optimize_for_pixels
 from model.segmenter import build_segmenter
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     "DeepLabHead",
     "build_segmenter",
     "optimize_for_inference",
+    "optimize_for_pixels",
 ]

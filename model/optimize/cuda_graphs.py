@@ -34,15 +34,14 @@ RECENT_SHAPES = 16
 class Replayed(nn.Module):
     """`net` with the same call: (B, 3, H, W) on any device -> (B, num_classes, h, w) on `device`.
 
-    `net` reads `dtype`, channels_last. What comes back is the caller's own. Where a capture fails,
-    all goes on without graphs.
+    All inputs are of one dtype. What comes back is the caller's own. Where a capture fails, all
+    goes on without graphs.
     """
 
-    def __init__(self, net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.net = net
         self.device = device
-        self.dtype = dtype
         self.graphs: OrderedDict[torch.Size, Forward] = OrderedDict()  # the last used is the last
         self.recent: deque[torch.Size] = deque(maxlen=RECENT_SHAPES)
         self.memory = memory_for_graphs(device)
@@ -75,9 +74,8 @@ class Replayed(nn.Module):
             return None
         while len(self.graphs) >= MAX_GRAPHS:
             self.graphs.popitem(last=False)
-        given = x.to(self.device, self.dtype, memory_format=torch.channels_last)
         try:
-            return capture(self.net, given, self.memory)
+            return capture(self.net, x.to(self.device), self.memory)
         except RuntimeError:
             # Out of memory, or an operator that no graph can hold. Each try costs what the next
             # request needs, so this was the last.

@@ -29,7 +29,7 @@ class Doubling(nn.Module):
 
 
 def replayed(net: nn.Module) -> Replayed:
-    return Replayed(net, CPU, torch.float32)
+    return Replayed(net, CPU)
 
 
 def images(size: int) -> Tensor:

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from model import build_segmenter, optimize_for_inference
+from model.optimize import optimize_for_pixels
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 @pytest.fixture
@@ -56,3 +59,22 @@ def test_the_plain_network_stays_as_it_was(plain: nn.Module) -> None:
 def test_an_unknown_precision_is_named(plain: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"int8.*'bf16'"):
         optimize_for_inference(plain, precision="int8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_pixels_give_the_bits_that_normalised_floats_give(plain: nn.Module, precision: str) -> None:
+    pixels = torch.randint(256, (2, 3, 65, 97), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    expected = optimize_for_inference(plain, "cpu", precision)((pixels.float() / 255 - mean) / std)
+    fast = optimize_for_pixels(plain, MEAN, STD, "cpu", precision)
+    logits = fast(pixels)
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, expected)
+
+
+def test_mean_and_deviation_are_buffers_in_fp32(plain: nn.Module) -> None:
+    fast = optimize_for_pixels(plain, MEAN, STD, "cpu", "bf16")
+    buffers = dict(fast.named_buffers())
+    assert buffers["mean"].dtype == buffers["std"].dtype == torch.float32
+    assert buffers["mean"].flatten().tolist() == pytest.approx(MEAN)
+    assert buffers["std"].flatten().tolist() == pytest.approx(STD)
