@@ -1,6 +1,7 @@
 """Image bytes <-> pixels <-> class masks: pure functions that know no server."""
 
-from imaging.decode.decoder import Limits, decode_image
+from imaging.decode.decoder import decode_image
+from imaging.decode.limits import Limits
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 from imaging.export.overlay import overlay_jpeg
 from imaging.export.png import grey_png, mask_png

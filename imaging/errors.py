@@ -1,4 +1,4 @@
-"""Faults of an image that its sender can mend.
+"""What is wrong with an image, in terms that its client can act on.
 
 ImageError
 ├── UnreadableImage   HTTP 400: empty, truncated, corrupt

@@ -1,4 +1,4 @@
-"""How many pixels are worked on at once, whatever the number of threads."""
+"""A bound on the pixels that are in memory at once, whatever the number of threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PixelBudget:
     def spend(self, pixels: int) -> Iterator[None]:
         """Wait until `pixels` are left, and hold them until the block ends.
 
-        An image larger than the whole budget takes all of it, by itself.
+        An image larger than the whole budget takes all of it, alone.
         """
         pixels = min(pixels, self.pixels)
         with self._returned:

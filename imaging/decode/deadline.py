@@ -1,8 +1,8 @@
 """A file that stops being readable when its time is up.
 
-A thread cannot be stopped from outside, but Pillow reads a file in small pieces, and asks for the
-next one between two of the loops that a hostile file can prolong: over chunks, segments, comments,
-directory entries, and over the 64 kB at a time that it hands to a decoder.
+A thread cannot be stopped from outside, but Pillow reads a file in small pieces. Between any two of
+them lie the loops that a hostile file can prolong: over chunks, segments, comments, directory
+entries, and over the 64 kB at a time that Pillow hands to a decoder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imaging.errors import ImageTooLarge
 
 
 class TimedFile(io.BytesIO):
-    """`data`, readable for `seconds` of the CPU time of the thread that makes it.
+    """`data`, readable for `seconds` of the CPU time of the thread that creates it.
 
     CPU time, so that a busy machine refuses no honest image. `read` raises ImageTooLarge.
     """

@@ -1,17 +1,33 @@
-"""What a JPEG's pixels are packed by, wherever it stands: in a file of its own, or in a TIFF."""
+"""The structure of a JPEG: what decides how long it takes to decode, besides its size."""
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-# The marker, and the high byte of a length that is always below 256. Every scan walks the whole
-# picture; ordinary ones have one, progressive ones about ten.
+from imaging.decode.formats import too_complex
+
+# The marker, and the high byte of a length that is always below 256.
 START_OF_SCAN: Final = b"\xff\xda\0"
+EXIF: Final = b"Exif\0\0"
+
+# Every scan walks the whole picture: 7000x7000 pixels with 10 000 scans are 0.9 MB and five
+# minutes. Ordinary files have one, progressive ones about ten; libtiff too stops at 100.
+MAX_SCANS: Final = 100
+
+# Pillow adds every EXIF segment to a copy of all before it. Ordinary files have one.
+MAX_EXIF: Final = 100
+
+# Pillow reads segments one by one, in Python, and keeps them: 31 MB of empty ones take 10 s and
+# 1 GB. Ordinary files have a few dozen.
+MAX_SEGMENTS: Final = 1000
 
 # SOF9 to SOF15 of one to ten components, of 8 or 12 bits a sample (ITU-T T.81, table B.1): marker,
-# length, bits, height and width, components, of which the length is a function. In pixels no marker
-# follows FF; elsewhere bytes look so by chance once in a million megabytes.
+# length, bits, height and width, components, from which the length follows. Among the pixels no
+# marker follows FF; elsewhere bytes look like this by chance once in a million megabytes.
 ARITHMETIC: Final = re.compile(
     rb"\xff[\xc9-\xcb\xcd-\xcf]\0(?:"
     + b"|".join(
@@ -23,11 +39,51 @@ ARITHMETIC: Final = re.compile(
 )
 
 
-def is_arithmetic(data: bytes) -> bool:
-    """Whether pixels are in arithmetic coding, of which a few bytes may be any number of them.
+@dataclass(frozen=True)
+class JpegStructure:
+    """Counts of what a JPEG may repeat at will, and its entropy coding."""
 
-    At its end libjpeg's decoder is fed zeros for as long as it asks, which no error ends: 5 kB are
-    an image of 49 megapixels, however long that takes. Hardly any program writes it, and Pillow
-    reads no such file beyond 64 kB.
+    num_scans: int
+    num_exif: int  # segments
+    num_segments: int  # before the pixels; counted up to MAX_SEGMENTS + 1
+    is_arithmetic: bool
+
+
+def read_structure(data: bytes) -> JpegStructure:
+    """Takes any bytes: what is damaged ends the walk over the segments."""
+    return JpegStructure(
+        num_scans=data.count(START_OF_SCAN),
+        num_exif=data.count(EXIF),
+        num_segments=sum(1 for _ in itertools.islice(_segments(data), MAX_SEGMENTS + 1)),
+        is_arithmetic=is_arithmetic(data),
+    )
+
+
+def check_structure(jpeg: JpegStructure) -> None:
+    """Raises UnreadableImage where there are too many parts, ValueError for a kind not read."""
+    if jpeg.is_arithmetic:
+        raise ValueError("arithmetic coding")
+    if jpeg.num_scans > MAX_SCANS or jpeg.num_exif > MAX_EXIF or jpeg.num_segments > MAX_SEGMENTS:
+        raise too_complex("JPEG")
+
+
+def is_arithmetic(data: bytes) -> bool:
+    """Whether pixels are arithmetically coded, in a JPEG file or in a TIFF.
+
+    A few bytes may then be any number of pixels. libjpeg's decoder feeds itself zeros at the end of
+    the data for as long as pixels are missing, and no error ends that: 5 kB make an image of
+    49 megapixels, however long it takes. Hardly any program writes it, and Pillow reads no such
+    file beyond 64 kB.
     """
     return ARITHMETIC.search(data) is not None
+
+
+def _segments(data: bytes) -> Iterator[int]:
+    """The offset of each segment before the pixels (ITU-T T.81, section B.1.1)."""
+    start = 2
+    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
+        yield start
+        # Fill bytes, a stuffed byte where none belongs, and stand-alone markers have no length.
+        has_length = 0xC0 <= data[start + 1] < 0xFF and not 0xD0 <= data[start + 1] <= 0xD9
+        length = int.from_bytes(data[start + 2 : start + 4], "big") if has_length else 0
+        start += 2 + length

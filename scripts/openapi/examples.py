@@ -1,4 +1,4 @@
-"""What clients send and get, made by the code that serves them: no example is written by hand."""
+"""Example requests and responses, made by the code that serves: none is written by hand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -14,26 +15,31 @@ from PIL import Image
 from imaging import Limits
 from imaging.decode.deadline import TimedFile
 from imaging.decode.decoder import decode_image
-from imaging.decode.formats import FRAME_MARKS, MAX_PNG_CHUNKS
+from imaging.decode.header import FRAME_MARKS
+from imaging.decode.png import MAX_CHUNKS
 from imaging.errors import ImageError
 from model.preset import Preset
 from serving.errors import (
     RequestError,
-    answers_too_large,
-    error_answer,
-    internal_error_answer,
-    overloaded_answer,
+    batch_too_large,
+    client_error,
+    internal_error,
+    out_of_memory,
 )
-from serving.formats import OUTPUTS, check_size, encode
-from serving.model_info import ModelInfo
-from serving.request.json_body import SHAPES
-from serving.request.open_inference import HEADER_LENGTH
-from serving.request.parse import read_request
-from serving.response.answer import Answer
-from serving.runtime.pipeline import Segmentation
-from serving.types import Request, Tensors
+from serving.formats import FORMATS, check_response_size
+from serving.request.parse import parse_request
+from serving.response.encode import encode
+from serving.types import (
+    HttpRequest,
+    ModelInfo,
+    Response,
+    Segmentation,
+    SegmentationRequest,
+    ViewerRequest,
+)
+from serving.wire import INFERENCE_HEADER_LENGTH, JSON_SHAPES
 
-# A grey PNG of 8 x 6 pixels. As text, since its bytes would hang on the version of zlib.
+# A grey PNG of 8 x 6 pixels. As text: a new encoding would depend on the version of zlib.
 IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAGCAIAAABxZ0isAAAAFElEQVR4nGNs"
     "aGhgwAaYsIrSSQIA4hoBjJwAPGsAAAAASUVORK5CYII="
@@ -44,26 +50,29 @@ REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request's body and headers, as TorchServe hands them over in `row` and over HTTP alike."""
+class ExampleRequest:
+    """A request's body and headers."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    path_suffix: str = ""
 
-    def read(self, preset: Preset) -> Request:
+    def parse(self, preset: Preset) -> SegmentationRequest | ViewerRequest:
         headers = {"content-length": str(len(self.body))}
         headers.update((name.lower(), value) for name, value in self.headers.items())
-        return read_request({"body": bytearray(self.body)}, headers, preset.labels)
+        parts = {"body": self.body}
+        request = HttpRequest(REQUEST_ID, headers, parts, self.path_suffix)
+        return parse_request(request, preset.labels)
 
 
 def json_inputs() -> list[object]:
     """A document in each of the shapes that are read."""
     encoded = base64.b64encode(IMAGE).decode("ascii")
-    return [json.loads(shape.replace("<base64>", encoded)) for shape in SHAPES]
+    return [json.loads(shape.replace("<base64>", encoded)) for shape in JSON_SHAPES]
 
 
-def answers(preset: Preset) -> dict[str, Answer]:
-    """Every output, of one image of 4 x 3 pixels in which the model saw three classes."""
+def responses(preset: Preset) -> dict[str, Response]:
+    """Every output format, of one image of 4 x 3 pixels in which the model saw three classes."""
     segmentation = Segmentation(
         np.array([[0, 0, 0, 0], [0, 0, 1, 1], [4, 4, 1, 1]], np.uint8),
         np.full((3, 4), 204, np.uint8),
@@ -71,30 +80,32 @@ def answers(preset: Preset) -> dict[str, Answer]:
     )
     info = ModelInfo(preset.name, "1.0", DIGEST)
     return {
-        name: encode(Request(b"", name, tensors=Tensors()), segmentation, preset, info)
-        for name in OUTPUTS
+        name: encode(SegmentationRequest(b"", name), segmentation, preset, info) for name in FORMATS
     }
 
 
-def errors(preset: Preset) -> list[Answer]:
+def errors(preset: Preset) -> list[Response]:
     """Every error that has a code, by a request or an image that has the fault."""
-    requests = [error_answer(refusal(Sent(*sent).read, preset)) for sent in BAD_REQUESTS]
-    images = [error_answer(refusal(decode_image, data)) for data in bad_images()]
-    large = Request(IMAGE, "legacy")
-    others = [
-        error_answer(refusal(check_size, large, (6000, 8000))),
-        error_answer(refusal(read_too_late, IMAGE)),
+    requests = [
+        refusal(partial(ExampleRequest(*request).parse, preset)) for request in BAD_REQUESTS
     ]
-    ours = [internal_error_answer(REQUEST_ID), overloaded_answer(), answers_too_large()]
-    return [*requests, *images, *others, *ours]
+    images = [refusal(partial(decode_image, data)) for data in bad_images()]
+    large = SegmentationRequest(IMAGE, "legacy")
+    others = [
+        refusal(lambda: check_response_size(large, (6000, 8000))),
+        refusal(lambda: read_too_late(IMAGE)),
+    ]
+    ours = [internal_error(REQUEST_ID), out_of_memory(), batch_too_large()]
+    return [*map(client_error, [*requests, *images, *others]), *ours]
 
 
-def refusal(function: Callable[..., object], *inputs: object) -> ImageError | RequestError:
+def refusal(attempt: Callable[[], object]) -> ImageError | RequestError:
+    """The error with which an attempt is refused."""
     try:
-        function(*inputs)
+        attempt()
     except (ImageError, RequestError) as error:
         return error
-    raise AssertionError(f"{function} refuses nothing")
+    raise AssertionError("the example is not refused")
 
 
 def bad_images() -> list[bytes]:
@@ -106,12 +117,12 @@ def bad_images() -> list[bytes]:
         png_header(30_000, 10),
         IMAGE + bytes(Limits().max_bytes),
         b"GIF89a" + FRAME_MARKS["GIF"] * (Limits().max_frames + 1),
-        IMAGE[:33] + chunk(b"tEXt", b"") * (MAX_PNG_CHUNKS + 1) + IMAGE[33:],
+        IMAGE[:33] + chunk(b"tEXt", b"") * (MAX_CHUNKS + 1) + IMAGE[33:],
     ]
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The start of a PNG that says it is of that size."""
+    """A PNG whose header claims that size."""
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return IMAGE[:8] + chunk(b"IHDR", size + IMAGE[24:29]) + IMAGE[33:]
 
@@ -130,23 +141,25 @@ def read_too_late(data: bytes) -> None:
 
 JSON = {"Content-Type": "application/json"}
 
-BAD_REQUESTS: tuple[tuple[bytes, dict[str, str]], ...] = (
-    (b"", {"Content-Type": "image/png"}),
-    (b"{}", JSON),
-    (b"{", JSON),
-    (b"[" * 20_000, JSON),
-    (b'{"image": "not base64"}', JSON),
-    (b'{"instances": [{"b64": ""}, {"b64": ""}]}', JSON),
-    (b'{"inputs": [], "id": 1}', JSON),
-    (IMAGE, {"Url_path": "picture"}),
-    (IMAGE, {"Accept": "audio/*"}),
-    (IMAGE, {"X-Segmenter-Classes": "unicorn"}),
-    (IMAGE, {"X-Segmenter-Threshold": "2"}),
-    (IMAGE, {HEADER_LENGTH: "many"}),
+# Body, headers and path suffix.
+BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
+    (b"", {"Content-Type": "image/png"}, ""),
+    (b"{}", JSON, ""),
+    (b"{", JSON, ""),
+    (b"[" * 20_000, JSON, ""),
+    (b'{"image": "not base64"}', JSON, ""),
+    (b'{"instances": [{"b64": ""}, {"b64": ""}]}', JSON, ""),
+    (b'{"inputs": [], "id": 1}', JSON, ""),
+    (IMAGE, {}, "picture"),
+    (IMAGE, {"Accept": "audio/*"}, ""),
+    (IMAGE, {"X-Segmenter-Classes": "unicorn"}, ""),
+    (IMAGE, {"X-Segmenter-Threshold": "2"}, ""),
+    (IMAGE, {INFERENCE_HEADER_LENGTH: "many"}, ""),
     (
-        json.dumps({**json.loads(SHAPES[2]), "outputs": [{"name": "depth"}]})
+        json.dumps({**json.loads(JSON_SHAPES[2]), "outputs": [{"name": "depth"}]})
         .replace("<base64>", base64.b64encode(IMAGE).decode("ascii"))
         .encode("ascii"),
         JSON,
+        "",
     ),
 )

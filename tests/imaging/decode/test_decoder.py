@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from imaging.decode.budget import PixelBudget
-from imaging.decode.decoder import Limits, decode_image, decoded_image
+from imaging.decode.decoder import decode_image, decoded_image
+from imaging.decode.limits import Limits
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 
 WIDTH, HEIGHT = 67, 45
@@ -176,7 +177,7 @@ def test_arithmetic_coding_is_not_read(name: str, monkeypatch: pytest.MonkeyPatc
     """libjpeg's decoder takes a few bytes for any number of pixels."""
     file = encode(PHOTO, name, **({"compression": "jpeg"} if name == "TIFF" else {}))
     decode_image(file)
-    monkeypatch.setattr("imaging.decode.decoder.READERS", {})  # no reader comes to see it
+    monkeypatch.setattr("imaging.decode.readers.READERS", {})  # no reader comes to see it
     for marker in (b"\xff\xc9", b"\xff\xca", b"\xff\xce"):
         with pytest.raises(UnreadableImage) as caught:
             decode_image(file.replace(b"\xff\xc0", marker))
@@ -212,7 +213,7 @@ def test_too_many_bytes() -> None:
 
 @pytest.mark.parametrize("name", ["apng", "webp-animated"])
 def test_too_many_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imaging.decode.decoder.READERS", {})
+    monkeypatch.setattr("imaging.decode.readers.READERS", {})
     with pytest.raises(ImageTooLarge) as caught:
         decode_image(FILES[name], Limits(max_frames=1))
     assert caught.value.code == "image_too_many_frames"

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 
-from imaging.decode.decoder import Limits
+from imaging import Limits
 from model.preset import Preset
 from serving.formats import MEDIA_TYPES
-from serving.model_info import ModelInfo
 from serving.response.model_card import model_card
+from serving.types import ModelInfo
 
 
 def test_it_says_what_a_client_has_to_know(preset: Preset, info: ModelInfo) -> None:

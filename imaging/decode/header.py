@@ -1,0 +1,93 @@
+"""One inspection of a file's bytes, before Pillow sees them and before a pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from imaging.decode import jpeg, png, tiff, webp
+from imaging.decode.formats import ImageFormat, format_of
+from imaging.decode.jpeg import JpegStructure
+from imaging.decode.png import PngStructure
+from imaging.decode.tiff import TiffDirectory
+
+# How a frame of an animation begins. Pixels look like this by chance once in 16 MB.
+FRAME_MARKS: Final[dict[ImageFormat, bytes]] = {
+    "WebP": b"ANMF",
+    "PNG": b"fcTL",
+    "GIF": b"!\xf9\x04",
+}
+
+# How a complete file ends, where its format has a mark for it.
+END_MARKS: Final[dict[ImageFormat, bytes]] = {
+    "JPEG": b"\xff\xd9",
+    "PNG": b"IEND\xaeB`\x82",
+    "GIF": b";",
+}
+PADDING: Final = b"\0\r\n"  # bytes that may follow the mark
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about itself: all that is decided about it before it is decoded reads this.
+
+    Two things are missing. The size is what Pillow's reader makes of the header, for that is what
+    it will allocate; the canvas and the tiles below are allocated in addition, or earlier. And the
+    orientation may lie behind the pixels, as EXIF does in some PNGs.
+    """
+
+    format: ImageFormat
+    num_bytes: int
+    ends_early: bool  # before the end that it announces
+    num_frames: int  # counted, not decoded; 1 where it is no animation
+    canvas_size: tuple[int, int] | None  # (width, height) px, of a WebP
+    jpeg: JpegStructure | None
+    png: PngStructure | None
+    tiff: TiffDirectory | None
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """(width, height) px of a TIFF's tiles, (0, 0) where it has none and for other formats."""
+        return self.tiff.tile_size if self.tiff else (0, 0)
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Takes any bytes; of damaged ones the header tells what there is. Raises UnsupportedImage."""
+    name = format_of(data)
+    directory = tiff.read_directory(data) if name == "TIFF" else None
+    return ImageHeader(
+        format=name,
+        num_bytes=len(data),
+        ends_early=tiff.ends_early(directory) if directory else _ends_early(data, name),
+        num_frames=_count_frames(data, name),
+        canvas_size=webp.canvas_size(data) if name == "WebP" else None,
+        jpeg=jpeg.read_structure(data) if name == "JPEG" else None,
+        png=png.read_structure(data) if name == "PNG" else None,
+        tiff=directory,
+    )
+
+
+def check_structure(header: ImageHeader) -> None:
+    """Refuse a file built to cost far more time or memory than its bytes and its size suggest.
+
+    Raises UnreadableImage, and ValueError for one that is damaged, or of a kind that is not read.
+    """
+    if header.jpeg:
+        jpeg.check_structure(header.jpeg)
+    if header.png:
+        png.check_structure(header.png)
+    if header.tiff:
+        tiff.check_structure(header.tiff)
+
+
+def _count_frames(data: bytes, name: ImageFormat) -> int:
+    """A GIF's first frame may go without a mark, and is then not counted."""
+    return max(1, data.count(FRAME_MARKS[name])) if name in FRAME_MARKS else 1
+
+
+def _ends_early(data: bytes, name: ImageFormat) -> bool:
+    if name in END_MARKS:
+        return not data.rstrip(PADDING).endswith(END_MARKS[name])
+    if name == "WebP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return len(data) < int.from_bytes(data[2:6], "little")  # BMP

@@ -1,0 +1,81 @@
+"""Pillow's readers, called directly and less what a hostile file can use against them.
+
+`PIL.Image.open` would call a damaged PNG "not an image", judge sizes by a limit and warnings that
+belong to the whole process, and follow an MPO file from its JPEG into the pictures behind it.
+
+What these classes override is private to Pillow and may change with any release:
+tests/imaging/decode/test_pillow_internals.py holds each of them to what is assumed here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from PIL import Image, ImageFile, ImageOps, ImagePalette
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from imaging.decode.deadline import TimedFile
+from imaging.decode.formats import ImageFormat
+from imaging.decode.header import ImageHeader
+
+# The GIF reader judges the size while it opens, by a warning where warnings are errors.
+PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class JpegFile(JpegImageFile):
+    """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture."""
+
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # with one set, it does not look for another
+        super()._open()
+
+
+class GifFile(GifImageFile):
+    """Pillow's reader, less what it prepares for a second frame: up to 178 MB, on opening."""
+
+    disposal_method = property(lambda self: 0, lambda self, method: None)
+
+
+class TiffFile(TiffImageFile):
+    """Pillow's reader, less the directories below the first: 30 MB of them would become 1 GB."""
+
+    def _open(self) -> None:
+        super()._open()
+        # Palettes have 16 bits, in files of old programs 8, which Pillow takes for black.
+        colours = self.tag_v2.get(COLORMAP, ())
+        if self.mode in ("P", "PA") and max(colours, default=256) < 256:
+            self.palette = ImagePalette.raw("RGB;L", bytes(colours))
+
+    def load_end(self) -> None:
+        ImageOps.exif_transpose(self, in_place=True)
+
+
+READERS: Final[dict[ImageFormat, type[ImageFile.ImageFile]]] = {
+    "JPEG": JpegFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffFile,
+    "GIF": GifFile,
+}
+
+
+def open_reader(data: bytes, header: ImageHeader, max_seconds: float) -> ImageFile.ImageFile:
+    """The image, of which only the header is read so far; whoever loads it limits its size first.
+
+    `max_seconds` of CPU time are for all that it reads. Raises whatever Pillow does.
+    """
+    reader = READERS[header.format](TimedFile(data, max_seconds))
+    # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
+    if (
+        header.tiff
+        and isinstance(reader, TiffImageFile)
+        and not all(tag in reader.tag_v2 for tag in header.tiff.layout)
+    ):
+        raise ValueError("tags of the pixels' layout behind one that is broken")
+    return reader
