@@ -1,8 +1,6 @@
-"""Segment images by a running service."""
+"""Segment images by a running service: `segmenter` from the checkout, without its installation."""
 
-import sys
-
-from segmenter_client.cli import main
+from segmenter_client.cli.program import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

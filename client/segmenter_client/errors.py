@@ -2,10 +2,11 @@
 
 SegmenterError
   Unreachable        no connection, after all retries
-  NoAnswer           connected, and no answer, or not all of it: in time, or after all retries
-  AnswerError        what answered is not the service
-  Refused            4xx: the request is at fault
-  ServiceFailed      5xx: the service is at fault, or has too much to do (503)
+  NoResponse         connected, but no complete response: it timed out, or broke off at every try
+  InvalidResponse    the response is not one of the service's
+  ErrorResponse      the service's own error
+    RequestRefused     4xx: the request is at fault
+    ServerError        5xx: the service is at fault, or overloaded (503)
 """
 
 from __future__ import annotations
@@ -13,31 +14,40 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    MaxRetryError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+
 
 class SegmenterError(Exception):
-    """All of them; the message is one line for people."""
+    """The base of all errors here; the message is one line for people."""
 
 
 class Unreachable(SegmenterError):
     """No connection could be made, in spite of retries."""
 
 
-class NoAnswer(SegmenterError):
-    """Connected, but no answer within the timeout, or its connection broke at every try.
+class NoResponse(SegmenterError):
+    """Connected, but the response timed out, or the connection broke at every try.
 
-    What takes too long is not tried again: the image may be the reason.
+    A request that timed out is not retried: the image may be the reason.
     """
 
 
-class AnswerError(SegmenterError):
-    """An answer that the service does not give; something else is at that address."""
+class InvalidResponse(SegmenterError):
+    """A response that the service does not give; something else is at that address."""
 
 
-class AnsweredError(SegmenterError):
+class ErrorResponse(SegmenterError):
     """The service's own error.
 
-    `status` is HTTP's, `code` the service's stable name of the fault ("image_too_large"), `message`
-    its text for people, `details` the figures behind it ({"max_pixels": 50000000}).
+    `status` is the HTTP status code, `code` the service's stable name of the fault
+    ("image_too_large"), `message` its text for people, `details` the figures behind it
+    ({"max_pixels": 50000000}).
     """
 
     def __init__(self, status: int, code: str, message: str, details: Mapping[str, object]) -> None:
@@ -48,27 +58,47 @@ class AnsweredError(SegmenterError):
         self.details = details
 
 
-class Refused(AnsweredError):
+class RequestRefused(ErrorResponse):
     """4xx: the same request will be refused again."""
 
 
-class ServiceFailed(AnsweredError):
-    """5xx: not the image's fault; a 503 has been tried again as often as was allowed."""
+class ServerError(ErrorResponse):
+    """5xx: not the image's fault; a 503 has been retried as often as allowed."""
 
 
-def answered_error(status: int, body: bytes) -> SegmenterError:
-    """The exception for an answer other than 200, of the service, a proxy or TorchServe itself."""
+def error_response(status: int, body: bytes) -> SegmenterError:
+    """The exception for a status other than 200, from the service, a proxy or TorchServe itself."""
     try:
-        answer = json.loads(body)
-        if isinstance(answer.get("error"), dict):
-            details = dict(answer["error"])
+        document = json.loads(body)
+        if isinstance(document.get("error"), dict):
+            details = dict(document["error"])
             code, message = str(details.pop("code")), str(details.pop("message"))
         else:  # TorchServe's own: {"code": 503, "type": "...", "message": "..."}
-            code, message, details = str(answer["type"]), str(answer["message"]), {}
+            code, message, details = str(document["type"]), str(document["message"]), {}
     except (ValueError, AttributeError, KeyError):
-        code, message, details = f"http_{status}", f"the answer was HTTP status {status}", {}
+        code, message, details = f"http_{status}", f"the response has HTTP status {status}", {}
     if status >= 500:
-        return ServiceFailed(status, code, message, details)
+        return ServerError(status, code, message, details)
     if status >= 400:
-        return Refused(status, code, message, details)
-    return AnswerError(f"HTTP status {status}; is this the address of the predictions?")
+        return RequestRefused(status, code, message, details)
+    return InvalidResponse(f"HTTP status {status}; is this the address of the predictions?")
+
+
+def connection_error(url: str, timeout: float, error: HTTPError) -> SegmenterError:
+    """The exception for a request without a complete response, after all retries."""
+    fault = error.reason if isinstance(error, MaxRetryError) else error
+    if isinstance(fault, ReadTimeoutError):
+        return NoResponse(f"no complete response from {url}: no data for {timeout:.3g} s")
+    if isinstance(fault, (ProtocolError, DecodeError)):
+        return NoResponse(f"{url} broke off: {root_cause(fault)}")
+    return Unreachable(f"cannot reach {url}: {root_cause(error)}")
+
+
+def root_cause(error: BaseException) -> str:
+    """The operating system's words under the layers of urllib3: "Connection refused"."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        causes = [error.__cause__, *reversed(error.args)]
+        inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
+    return str(getattr(error, "strerror", None) or error)

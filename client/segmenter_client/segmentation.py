@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from os import PathLike
-from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segmenter_client.errors import AnswerError
+from segmenter_client.images import ImageLike, image_bytes
+from segmenter_client.responses import ClassEntry, Summary, parse, picture
 from segmenter_client.rle import paint
 from segmenter_client.service import Service
 
-# A file's path or content; or pixels, which travel as PNG: a PIL image, or uint8 (H, W) grey,
-# (H, W, 3) RGB or (H, W, 4) RGBA.
-ImageLike: TypeAlias = "str | PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
-
-# Pillow's modes that it writes as PNG.
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-
 
 @dataclass(frozen=True)
-class Class:
+class SegmentedClass:
     """One class in an image."""
 
     id: int  # the value of its pixels in the mask
@@ -42,25 +32,25 @@ class Class:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What the service found. H and W are those of the image turned upright by its EXIF data.
+    """The classes of an image's pixels. H and W are those of the image turned upright by its EXIF.
 
-    Void, where pixels were made void, is one of the classes. `overlay` and `confidence` ask the
-    service once more, in the same way, and raise what `segment` raises.
+    Where pixels are void, void is one of the classes. `overlay` and `confidence` each send another
+    request with the same options, and raise what `segment` raises.
     """
 
     mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, or uint16 where an id is over 255
-    classes: tuple[Class, ...]  # those in the mask, largest first
+    classes: tuple[SegmentedClass, ...]  # those in the mask, largest first
     model: Mapping[str, str]  # name, version, digest (SHA-256 of the weights)
-    image: bytes  # as it was sent
-    ask: Callable[[bytes, str], bytes]  # the service: an image and an output's name to the answer
+    image: bytes = field(repr=False)  # the image file
+    predict: Callable[[bytes, str], bytes] = field(repr=False)  # image file, format -> response
 
     def overlay(self) -> Image.Image:
         """The photo with the classes blended in: RGB, H x W."""
-        return _picture(self.ask(self.image, "overlay"))
+        return parse(self.predict(self.image, "overlay"), picture)
 
     def confidence(self) -> npt.NDArray[np.uint8]:
-        """(H, W): probability of the winning class x 255."""
-        return np.array(_picture(self.ask(self.image, "confidence")), np.uint8)
+        """(H, W): probability of each pixel's class x 255."""
+        return np.array(parse(self.predict(self.image, "confidence"), picture), np.uint8)
 
 
 def segment(
@@ -74,80 +64,61 @@ def segment(
 ) -> Segmentation:
     """The segmentation of one image, in one request.
 
-    Give `url`, and `token` where a gateway asks for one; or a Service, for many images, a
-    certificate or a timeout of your own. `classes`, labels or ids, makes the pixels of all others
-    void; `threshold`, 0..1, those whose class is less probable. Raises a SegmenterError, OSError
-    for a file that cannot be read, ValueError for an array that is no image and for classes that
-    cannot be sent.
+    Give `url`, and `token` where a gateway needs one; or a Service, for many images, a certificate
+    or another timeout. `classes`, labels or ids, makes the pixels of all others void; `threshold`,
+    0..1, those whose class is less probable. Raises a SegmenterError, OSError for a file that
+    cannot be read, ValueError for an array that is not an image and for classes that no header can
+    carry.
     """
-    if (url is None) == (service is None):
-        raise TypeError("give either url or service")
-    if service is None:
-        assert url is not None
-        ask = partial(ask_once, url, token, classes=classes, threshold=threshold)
+    if service is not None and url is None:
+        predict = partial(service.predict, classes=classes, threshold=threshold)
+    elif url is not None and service is None:
+        predict = partial(predict_once, url, token, classes=classes, threshold=threshold)
     else:
-        ask = partial(service.ask, classes=classes, threshold=threshold)
-    body = image_bytes(image)
-    answer = ask(body, "json")
-    try:
-        document = json.loads(answer)
-        mask = _mask(document)
-        found = tuple(_class(entry) for entry in document["classes"])
-        return Segmentation(mask, found, document["model"], body, ask)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise AnswerError(f"not a segmentation: {answer[:80]!r}") from error
+        raise TypeError("give either url or service")
+    file = image_bytes(image)
+    mask, found, model = parse(predict(file, "json"), parse_summary)
+    return Segmentation(mask, found, model, file, predict)
 
 
-def ask_once(
+def predict_once(
     url: str,
     token: str | None,
     image: bytes,
-    output: str,
+    output_format: str,
     *,
     classes: Sequence[str | int] | None,
     threshold: float | None,
 ) -> bytes:
-    """As Service.ask, by a connection that is closed then: results are kept by the thousand."""
+    """Service.predict without a Service: the connection is closed afterwards.
+
+    A program may keep thousands of segmentations; each would keep its connection open.
+    """
     with Service(url, token=token) as service:
-        return service.ask(image, output, classes=classes, threshold=threshold)
+        return service.predict(image, output_format, classes=classes, threshold=threshold)
 
 
-def image_bytes(image: ImageLike) -> bytes:
-    """An image file's bytes. Files are sent as they are, EXIF and all; pixels as PNG."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, (str, PathLike)):
-        return Path(image).read_bytes()
-    if isinstance(image, np.ndarray):
-        colours = image.shape[2:] in ((), (3,), (4,)) and image.ndim in (2, 3)
-        if image.dtype != np.uint8 or not colours or not image.size:
-            raise ValueError(
-                f"an image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.dtype} {image.shape}"
-            )
-        image = Image.fromarray(image)
-    if image.mode == "F":
-        raise ValueError("a picture of mode F does not say which of its values is white")
-    if image.mode not in PNG_MODES:
-        image = image.convert("I;16" if image.mode == "I" else "RGB")
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return file.getvalue()
+def parse_summary(
+    body: bytes,
+) -> tuple[npt.NDArray[np.integer], tuple[SegmentedClass, ...], dict[str, str]]:
+    """Mask (H, W), classes and model of a response in the format `json`."""
+    summary: Summary = json.loads(body)
+    return _mask(summary), tuple(map(_class, summary["classes"])), summary["model"]
 
 
-def _mask(document: Mapping[str, Any]) -> npt.NDArray[np.integer]:
-    """Every pixel belongs to one of the classes, void among them."""
-    height, width = document["size"]["height"], document["size"]["width"]
-    largest = max(entry["id"] for entry in document["classes"])
+def _mask(summary: Summary) -> npt.NDArray[np.integer]:
+    height, width = summary["size"]["height"], summary["size"]["width"]
+    largest = max(entry["id"] for entry in summary["classes"])
     mask = np.zeros((width, height), np.uint8 if largest < 256 else np.uint16).T  # column-major
-    for entry in document["classes"]:
+    for entry in summary["classes"]:
         paint(mask, entry["rle"]["counts"], entry["id"])
     return np.ascontiguousarray(mask)
 
 
-def _class(entry: Mapping[str, Any]) -> Class:
+def _class(entry: ClassEntry) -> SegmentedClass:
     red, green, blue = entry["colour"]
     x, y, width, height = entry["bbox"]
-    return Class(
+    return SegmentedClass(
         id=entry["id"],
         label=entry["label"],
         colour=(red, green, blue),
@@ -156,12 +127,3 @@ def _class(entry: Mapping[str, Any]) -> Class:
         bbox=(x, y, width, height),
         confidence=entry["confidence"],
     )
-
-
-def _picture(data: bytes) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-    except OSError as error:
-        raise AnswerError(f"not a picture: {data[:80]!r}") from error
-    return picture

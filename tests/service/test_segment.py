@@ -1,4 +1,4 @@
-"""client/segmenter_client/cli.py against a real TorchServe."""
+"""The command line against a real TorchServe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from scripts.common.terminal import ROOT
-from segmenter_client import cli as segment
+from segmenter_client.cli.program import main
+from segmenter_client.formats import FILE_SUFFIXES
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 
@@ -35,15 +36,15 @@ def test_all_outputs_of_a_folder(
         (here / name).write_bytes(body)
     (here / "in/deep/broken.jpg").write_bytes(b"a text")
 
-    names = ",".join(segment.SUFFIXES)
+    names = ",".join(FILE_SUFFIXES)
     arguments = ["in", "--recursive", "--as", names, "--output", "out", "--url", model.url]
-    assert segment.main(arguments) == 1
+    assert main(arguments) == 1
 
-    assert sum(path.is_file() for path in (here / "out").rglob("*")) == 3 * len(segment.SUFFIXES)
+    assert sum(path.is_file() for path in (here / "out").rglob("*")) == 3 * len(FILE_SUFFIXES)
     made = here / "out/in/deep"
     mask = np.array(opened(made / "a.png.mask.png"))
     np.testing.assert_array_equal(mask, np.load(made / "a.png.npy"))
-    # In batches of other sizes a pixel between two classes may tip, and each output is a request.
+    # Each output is a request; in batches of other sizes a pixel between two classes may change.
     counts = {entry["id"]: entry["pixels"] for entry in read_json(made / "a.png.json")["classes"]}
     assert sum(counts.values()) == mask.size
     for name in ("a.png.overlay.jpg", "a.png.confidence.png"):
@@ -61,7 +62,7 @@ def test_all_outputs_of_a_folder(
 
     (here / "in/deep/broken.jpg").unlink()
     (made / "a.png.overlay.jpg").unlink()
-    assert segment.main(arguments) == 0
+    assert main(arguments) == 0
     assert "1 segmented, 2 already done" in capsys.readouterr().err
 
 

@@ -165,7 +165,7 @@ def test_the_token_goes_along(
 def test_a_busy_service_is_asked_again(
     preset: Preset, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segmenter_client.service.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("segmenter_client.retries.FIRST_PAUSE", 0.01)
     statuses = [503, 503]
 
     def answer(data: bytes) -> tuple[int, bytes]:

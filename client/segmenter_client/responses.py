@@ -1,0 +1,60 @@
+"""The bodies of responses, parsed: whatever is wrong with one becomes InvalidResponse."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TypedDict, TypeVar
+
+from PIL import Image
+
+from segmenter_client.errors import InvalidResponse
+
+T = TypeVar("T")
+
+QUOTED_BYTES = 80  # of an invalid body, in the message
+
+
+class Size(TypedDict):
+    height: int
+    width: int
+
+
+class Rle(TypedDict):
+    """COCO's compressed run lengths, column-major."""
+
+    counts: str
+
+
+class ClassEntry(TypedDict):
+    id: int
+    label: str
+    colour: list[int]  # RGB, 0..255
+    pixels: int
+    fraction: float
+    bbox: list[int]  # x, y, width, height, px
+    confidence: float
+    rle: Rle
+
+
+class Summary(TypedDict):
+    """The output format `json`, as far as it is read here."""
+
+    size: Size
+    model: dict[str, str]
+    classes: list[ClassEntry]  # every pixel belongs to one of them, void included
+
+
+def parse(body: bytes, parser: Callable[[bytes], T]) -> T:
+    """`parser(body)`. Raises InvalidResponse for every way in which the body can be wrong."""
+    try:
+        return parser(body)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
+        raise InvalidResponse(f"not the service's response: {body[:QUOTED_BYTES]!r}") from error
+
+
+def picture(body: bytes) -> Image.Image:
+    """Raises OSError for what is not an image."""
+    image = Image.open(io.BytesIO(body))
+    image.load()
+    return image
