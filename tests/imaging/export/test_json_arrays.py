@@ -1,4 +1,4 @@
-"""Text by whole arrays, held to what `json` writes of the same numbers."""
+"""Vectorised JSON, held to what `json` writes of the same numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from imaging.export.pairs import class_probability_json
-from imaging.export.text import joined_numbers
+from imaging.export.json_arrays import class_probability_json, joined_numbers, json_bytes
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20)
 
@@ -20,6 +19,14 @@ def test_numbers(values: list[int]) -> None:
     assert b"[" + joined_numbers(np.array(values, np.int32)) + b"]" == json.dumps(
         values, separators=(",", ":")
     ).encode("ascii")
+
+
+def test_arrays_inside_other_json() -> None:
+    mask = np.array([[0, 12], [255, 3]], np.uint8)
+    content = {"label": "road", "data": mask, "more": [mask[:1], None], "empty": mask[:0]}
+    assert json_bytes(content) == (
+        b'{"label":"road","data":[0,12,255,3],"more":[[0,12],null],"empty":[]}'
+    )
 
 
 def plain_pairs(mask: np.ndarray, confidence: np.ndarray) -> bytes:
