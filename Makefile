@@ -1,8 +1,8 @@
 # Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
 
-# A preset's name or file; a checkpoint instead of its own weights; the inference port, which those
-# for management and metrics follow; 1 for HTTPS and a token, on the network; a photo; a folder of
-# labelled photos; what makes .venv.
+# A preset's name or file; a checkpoint instead of its own weights; the inference port, which the
+# ports for management and metrics follow; 1 for HTTPS and a token, on the network; a photo; a folder
+# of labelled photos; the Python that makes .venv.
 DEFAULT_MODEL = street-resnet18
 MODEL ?=
 WEIGHTS ?=
@@ -12,13 +12,12 @@ IMAGE ?=
 DATA ?=
 PYTHON ?= python3
 
-# What the archive was last built of: the model in the first line, the weights in the second.
+# What was built last: the model in the first line, the weights in the second.
 last = $(shell sed -n $(1)p build/built-of 2>/dev/null)
 LAST_MODEL := $(call last,1)
 LAST_WEIGHTS := $(call last,2)
 
-# What it is to be built of. What is not given stays as it was, so that a service that is stopped
-# and started is the same; but weights go with their model.
+# What is to be built: what was built last, unless given; but weights belong to their model.
 ARCHIVE_MODEL := $(or $(MODEL),$(LAST_MODEL),$(DEFAULT_MODEL))
 ARCHIVE_WEIGHTS := $(or $(WEIGHTS),$(if $(MODEL),,$(LAST_WEIGHTS)))
 
@@ -27,26 +26,34 @@ $(error GATEWAY=$(GATEWAY) means nothing: give GATEWAY=1 for HTTPS and a token, 
 endif
 GATEWAY_OPTION = $(if $(GATEWAY),--gateway)
 
-# Recipes read them from the environment: there no character in them means anything to the shell.
+# Recipes read them from the environment, where no character in them means anything to the shell.
 export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT IMAGE DATA PYTHON
 
 PY = .venv/bin/python
+
+# A link to the archive that was built last, build/<model>.mar.
 ARCHIVE = build/segmenter.mar
+
+# An instance keeps the archive that it serves. It starts with a new one if that is its first, or
+# if MODEL or WEIGHTS is given.
+KEPT_ARCHIVE := $(wildcard build/service-$(PORT)/archive.mar)
+NEW_ARCHIVE := $(if $(MODEL)$(WEIGHTS),$(ARCHIVE),$(if $(KEPT_ARCHIVE),,$(ARCHIVE)))
+NEW_ARCHIVE_OPTION = $(if $(NEW_ARCHIVE),--archive $(NEW_ARCHIVE))
 
 .DELETE_ON_ERROR:
 
 .PHONY: help
 help: ## list the targets
 	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [GATEWAY=1]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMAGE=photo.jpg
 	@$(PY) -m scripts.demo --port "$$PORT" $${IMAGE:+"$$IMAGE"}
 
 .PHONY: start
-start: $(ARCHIVE) ## start the service in the background; returns when it answers
-	@$(PY) -m scripts.service start --port "$$PORT" $(GATEWAY_OPTION)
+start: $(NEW_ARCHIVE) .venv/runtime ## start the service in the background; returns when it is ready
+	@$(PY) -m scripts.service start --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION)
 
 .PHONY: stop
 stop: .venv/runtime ## stop the service that was started in the background
@@ -54,25 +61,34 @@ stop: .venv/runtime ## stop the service that was started in the background
 
 # In the shell's place, so that a SIGTERM that make passes on reaches it.
 .PHONY: serve
-serve: $(ARCHIVE) ## run the service until Ctrl-C
-	@exec $(PY) -m scripts.service run --port "$$PORT" $(GATEWAY_OPTION)
+serve: $(NEW_ARCHIVE) .venv/runtime ## run the service until Ctrl-C
+	@exec $(PY) -m scripts.service run --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION)
 
 .PHONY: archive
-archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/segmenter.mar
+archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/<model>.mar
+
+.PHONY: deploy
+deploy: $(ARCHIVE) ## build the archive and have the service on PORT serve it from now on
+	@$(PY) -m scripts.service deploy --port "$$PORT" --archive $(ARCHIVE)
 
 .PHONY: test
-test: .venv/dev ## run all tests, those against a real TorchServe too
+test: .venv/dev ## run all tests
 	@$(PY) -m pytest
+
+.PHONY: test-fast
+test-fast: .venv/dev ## run the tests that need no TorchServe, nginx or browser, and are quick
+	@$(PY) -m pytest -m 'not service and not slow'
+
+.PHONY: lint
+lint: .venv/dev ## check style, format, types, and who imports whom
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
 
 .PHONY: fuzz
 fuzz: .venv/dev $(ARCHIVE) ## send hostile requests to a service started for it: make fuzz N=10000
 	@$(PY) -m scripts.fuzz $${N:-10000} $(GATEWAY_OPTION)
-
-.PHONY: lint
-lint: .venv/dev ## check style, format and types
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy
 
 .PHONY: soak
 soak: .venv/dev $(ARCHIVE) ## saturate a service started for it: make soak MINUTES=30 PHOTOS=folder
@@ -99,16 +115,19 @@ space := $(subst ,, )
 escaped = $(subst $(space),\ ,$(1))
 existing = $(if $(wildcard $(call escaped,$(1))),$(call escaped,$(1)))
 
-# FORCE where the archive is of another model or other weights.
+# FORCE if the archive is of another model or other weights.
 ifneq ($(ARCHIVE_MODEL)|$(ARCHIVE_WEIGHTS),$(LAST_MODEL)|$(LAST_WEIGHTS))
 CHANGED = FORCE
 endif
 
-$(ARCHIVE): $(CHANGED) .venv/runtime handler.py model-config.yaml scripts/archive/build.py \
-            $(wildcard $(foreach package,imaging model serving,$(package)/*.py $(package)/*/*)) \
+PACKED = handler.py model-config.yaml \
+         $(wildcard $(foreach package,imaging model serving,$(package)/*.py $(package)/*/*.*))
+BUILDER = pyproject.toml $(wildcard scripts/archive/*.py)
+
+$(ARCHIVE): $(CHANGED) .venv/runtime $(filter-out %.pyc,$(PACKED)) $(BUILDER) \
             $(call existing,$(ARCHIVE_MODEL)) $(call existing,$(ARCHIVE_WEIGHTS))
 	@$(PY) -m scripts.build_archive --preset "$$ARCHIVE_MODEL" \
-		$${ARCHIVE_WEIGHTS:+--weights "$$ARCHIVE_WEIGHTS"} --output $@
+		$${ARCHIVE_WEIGHTS:+--weights "$$ARCHIVE_WEIGHTS"}
 	@printf '%s\n' "$$ARCHIVE_MODEL" "$$ARCHIVE_WEIGHTS" > build/built-of
 
 .PHONY: FORCE

@@ -1,8 +1,83 @@
-"""Start, stop or run the service."""
+"""Start, stop or run the service, or give it another archive: TorchServe on loopback.
 
+    python -m scripts.service start --archive build/segmenter.mar --port 8080
+
+An instance keeps the archive that it serves; --archive gives it another one. With --gateway, nginx
+is put in front of it, for a network: see scripts/launch/gateway.py.
+"""
+
+from __future__ import annotations
+
+import argparse
 import sys
+from pathlib import Path
 
-from scripts.launch.service import main
+from scripts.archive.latest import LATEST_ARCHIVE
+from scripts.common.terminal import exit_status, say
+from scripts.launch.archives import keep
+from scripts.launch.credentials import Certificate
+from scripts.launch.deployment import archive_to_start, deploy
+from scripts.launch.foreground import run, run_behind_gateway
+from scripts.launch.gateway import HTTPS_OFFSET, how_to_call
+from scripts.launch.instance import DEFAULT_PORT, folder_for
+from scripts.launch.lifecycle import start, start_behind_gateway, stop
+from scripts.launch.ports import ports_from
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.service", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("command", choices=("start", "stop", "run", "deploy"))
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        help="start, run: default: the one that is kept; deploy: default: the one built last",
+    )
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.add_argument(
+        "--gateway", action="store_true", help="start, run: behind nginx, with TLS and a token"
+    )
+    parser.add_argument(
+        "--https-port", type=int, help=f"the gateway's; default: --port + {HTTPS_OFFSET}"
+    )
+    parser.add_argument("--certificate", type=Path, help="the gateway's, PEM; default: a new one")
+    parser.add_argument("--key", type=Path, help="of the certificate, PEM")
+    options = parser.parse_args(arguments)
+    if (options.certificate is None) != (options.key is None):
+        parser.error("--certificate and --key go together")
+    return options
+
+
+def execute(options: argparse.Namespace) -> int:
+    port, folder = options.port, folder_for(options.port)
+    if options.command == "stop":
+        say("stopped" if stop(folder) else f"nothing runs on port {port}")
+        return 0
+    if options.command == "deploy":
+        deploy(options.archive or LATEST_ARCHIVE, folder, port)
+        return 0
+    archive = archive_to_start(options.archive, folder, port)
+    https = options.https_port or port + HTTPS_OFFSET
+    certificate = options.certificate and Certificate(options.certificate, options.key)
+    if options.command == "run" and options.gateway:
+        run_behind_gateway(archive, folder, ports_from(port), https, certificate)
+    elif options.command == "run":
+        run(archive, folder, ports_from(port))
+    elif options.gateway:
+        front = start_behind_gateway(archive, folder, ports_from(port), https, certificate)
+        keep(archive)
+        say(how_to_call(front))
+    else:
+        start(archive, folder, ports_from(port))
+        keep(archive)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parsed(arguments)
+    return exit_status(lambda: execute(options))
+
 
 if __name__ == "__main__":
     sys.exit(main())

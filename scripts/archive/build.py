@@ -1,13 +1,10 @@
-"""Build the archive that TorchServe serves: handler, packages, resolved preset, weights.
-
-    python -m scripts.build_archive --preset voc-resnet50 --output build/segmenter.mar
+"""The archive that TorchServe serves: handler, packages, resolved preset, weights.
 
 The same inputs give the same bytes. Nothing is packed that the stock TorchServe image cannot run.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -22,24 +19,24 @@ import torch
 from torch import Tensor
 
 from model.digest import sha256_of
-from model.preset import Preset, PresetError, WeightsSource, build_network, dump_preset, load_preset
+from model.preset import Preset, WeightsSource, build_network, dump_preset, load_preset
 from model.segmenter import Segmenter
-from scripts.archive.checkpoint import CheckpointError, load_checkpoint, published_weights
+from scripts.archive.checkpoint import load_checkpoint, published_weights
 from scripts.archive.portability import check_portable
-from scripts.common.terminal import ROOT, UserError, exit_status, say, shown
+from scripts.common.terminal import ROOT, UserError
+from scripts.common.version import project_version
 from serving.runtime.golden import record_golden
-from serving.runtime.loading import ArchiveError
 
 PACKAGES = ("imaging", "model", "serving")
 
-# Only what a worker runs is packed: reading checkpoints and looking up presets is over by then.
+# Only what a worker runs is packed: it never looks a preset up.
 UNPACKED = ("__pycache__", ".*", "presets")
 
 WEIGHTS_FILE = "weights.pth"
 PRESET_FILE = "preset.yaml"
 CONFIG_FILE = "model-config.yaml"
 
-# What the archive says about when it was made, so that two builds of the same are the same.
+# The time that every archive gives as its own, so that two builds of the same inputs are equal.
 MADE = (1980, 1, 1, 0, 0, 0)
 MADE_TEXT = "01/01/1980 00:00:00"
 
@@ -48,7 +45,7 @@ SEED = 0
 
 
 class BuildError(UserError):
-    """The archive cannot be built as asked; says why, and what to do."""
+    """The archive cannot be built; says why, and what to do."""
 
 
 def build_archive(
@@ -58,26 +55,21 @@ def build_archive(
     weights: Path | None = None,
     random_weights: bool = False,
     name: str = "segmenter",
-    version: str = "1.0",
+    version: str | None = None,
 ) -> Preset:
-    """Write the archive to `output`, replacing it whole, and return the preset that is in it.
+    """Write the archive to `output`, replacing it atomically, and return the preset in it.
 
     The weights are those in the file `weights`, else the preset's own. With `random_weights` they
-    are drawn, always the same, and the preset's name gets "-random" at its end.
+    are drawn, always the same, and the preset's name gets "-random" at its end. `version` is the
+    project's unless given.
 
     Raises BuildError, PresetError, CheckpointError, PortabilityError, or ArchiveError where the
-    network answers nothing that could be served.
+    network's logits are not finite.
     """
-    preset = load_preset(preset_name)
+    preset = preset_to_pack(preset_name, random_weights=random_weights)
     net = untrained(preset)
-    if random_weights:
-        preset = dataclasses.replace(
-            preset,
-            name=f"{preset.name}-random",
-            description=f"{preset.description} These weights are random.".strip(),
-        )
-    else:
-        load_checkpoint(net, weights or own_weights(preset, preset_name))
+    if not random_weights:
+        load_checkpoint(net, weights or own_weights(preset))
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-") as temp:
@@ -91,8 +83,20 @@ def build_archive(
         dump_preset(preset, content / PRESET_FILE)
         record_golden(net, preset, content)
         shutil.copy(ROOT / CONFIG_FILE, stage)
-        rewrite(run_archiver(stage, name, version), output)
+        rewrite(run_archiver(stage, name, version or project_version()), output)
     return preset
+
+
+def preset_to_pack(preset_name: str | Path, *, random_weights: bool = False) -> Preset:
+    """The preset as an archive shows it: one with random weights says so in its name."""
+    preset = load_preset(preset_name)
+    if not random_weights:
+        return preset
+    return dataclasses.replace(
+        preset,
+        name=f"{preset.name}-random",
+        description=f"{preset.description} These weights are random.".strip(),
+    )
 
 
 def untrained(preset: Preset) -> Segmenter:
@@ -102,8 +106,8 @@ def untrained(preset: Preset) -> Segmenter:
         return build_network(preset)
 
 
-def own_weights(preset: Preset, preset_name: str | Path) -> Path:
-    """The file with the preset's weights, downloaded where need be."""
+def own_weights(preset: Preset) -> Path:
+    """The file with the preset's weights, downloaded if necessary."""
     if preset.weights is None:
         raise BuildError(
             f"preset {preset.name} has no weights: give a checkpoint (make: WEIGHTS=<file>), "
@@ -113,7 +117,7 @@ def own_weights(preset: Preset, preset_name: str | Path) -> Path:
 
 
 def pack_code(content: Path) -> None:
-    """Copy into `content` what a worker imports."""
+    """Copy what a worker imports into the new folder `content`."""
     content.mkdir()
     shutil.copy(ROOT / "handler.py", content)
     for package in PACKAGES:
@@ -121,7 +125,7 @@ def pack_code(content: Path) -> None:
 
 
 def save_weights(net: Segmenter, path: Path) -> None:
-    """The network's parameters and statistics in fp32, without the auxiliary head's."""
+    """Save the network's parameters and statistics in fp32, without the auxiliary head's."""
     state: dict[str, Tensor] = {
         key: value.float() if value.is_floating_point() else value
         for key, value in net.state_dict().items()
@@ -131,14 +135,15 @@ def save_weights(net: Segmenter, path: Path) -> None:
 
 
 def run_archiver(stage: Path, name: str, version: str) -> Path:
-    """Call torch-model-archiver on `stage`/content; the archive that it made.
+    """Run torch-model-archiver on `stage`/content; returns the archive that it made.
 
-    Of a folder in --extra-files it packs what is in it, so `content` is the archive's root. It
-    empties <temporary folder>/<model name> before it starts: it gets a temporary folder of its own.
+    It packs the content of a folder in --extra-files, so `content` becomes the archive's root. It
+    empties <temporary folder>/<model name> before it starts, so it gets a temporary folder of its
+    own.
     """
     (stage / "tmp").mkdir()
     command = [
-        # Its own __init__ imports the module that is run here, of which Python warns.
+        # Python warns that the package's own __init__ has imported the module which is run here.
         *(sys.executable, "-W", "ignore::RuntimeWarning", "-m", "model_archiver.model_packaging"),
         *("--model-name", name, "--version", version),
         *("--handler", "content/handler.py", "--config-file", CONFIG_FILE),
@@ -159,10 +164,9 @@ def run_archiver(stage: Path, name: str, version: str) -> Path:
 
 
 def rewrite(made: Path, output: Path) -> None:
-    """Copy an archive entry by entry, in order of their names and without the time of day.
+    """Copy an archive entry by entry, ordered by name and without times.
 
-    Nothing is compressed: weights hardly shrink, and zlib's bytes differ between its versions. The
-    output appears whole or not at all.
+    Nothing is compressed: weights hardly shrink, and zlib's output differs between its versions.
     """
     partial = output.with_name(f"{output.name}.part")
     try:
@@ -184,40 +188,3 @@ def rewrite(made: Path, output: Path) -> None:
 
 def dated(manifest: bytes) -> bytes:
     return json.dumps({**json.loads(manifest), "createdOn": MADE_TEXT}, indent=2).encode("ascii")
-
-
-def run(options: argparse.Namespace) -> int:
-    preset = build_archive(
-        options.preset,
-        options.output,
-        weights=options.weights,
-        random_weights=options.random_weights,
-        name=options.name,
-        version=options.version,
-    )
-    if options.random_weights:
-        say(f"{preset.name}: the weights are random, so its masks mean nothing")
-    assert preset.weights is not None
-    print(f"{preset.name} {options.version}, weights sha256:{preset.weights.sha256}")
-    megabytes = options.output.stat().st_size / 1e6
-    print(f"{shown(options.output)}, {megabytes:.1f} MB, sha256:{sha256_of(options.output)}")
-    return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.build_archive", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--preset", required=True, help="a preset's name, or a preset file's path")
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--weights", type=Path, help="a checkpoint instead of the preset's own")
-    choice.add_argument("--random-weights", action="store_true", help="for trials: untrained")
-    parser.add_argument("--name", default="segmenter", help="default: %(default)s")
-    parser.add_argument("--version", default="1.0", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "segmenter.mar")
-    options = parser.parse_args(arguments)
-    return exit_status(lambda: run(options), PresetError, CheckpointError, ArchiveError)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

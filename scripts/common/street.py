@@ -1,4 +1,4 @@
-"""A picture for trials, so that the project works without any."""
+"""A drawn photo, so that demo and benchmarks work without one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 
 def draw_street() -> Image.Image:
-    """640x480, RGB: houses, trees, a road and a car, enough for a model to find something in it."""
+    """640x480, RGB: houses, trees, a road and a car, enough for a street model to recognise."""
     image = Image.new("RGB", (640, 480), (168, 200, 230))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 120, 190, 330), (150, 105, 90))

@@ -1,4 +1,4 @@
-"""What the programs here share: where they are, and how they speak to whoever called them."""
+"""What all programs share: the checkout's folder, messages, and exit statuses."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class UserError(Exception):
-    """What stops a program and is not its fault; one line for whoever called it."""
+    """A fault of the input or the environment; the program ends with this one line."""
 
 
 def say(message: str) -> None:
-    """Progress and errors go to stderr, so that a program's output can be piped."""
+    """Print to stderr, for progress and errors, so that a program's output can be piped."""
     print(message, file=sys.stderr, flush=True)
 
 
 def shown(path: Path) -> str:
-    """The path as one would type it in the checkout."""
+    """The path relative to the checkout if it is inside, else absolute."""
     path = path.absolute()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def exit_status(program: Callable[[], int], *faults: type[Exception]) -> int:
-    """That of `program`, or what a UserError, one of `faults` or Ctrl-C makes of it.
+    """Run `program`; its exit status, or 1 after a UserError or one of `faults`, 130 after Ctrl-C.
 
-    Those are told in one line; another exception is a mistake of ours, and keeps its traceback.
-    `kill` and a closed terminal end the program in order, as Ctrl-C does.
+    Such errors are printed as one line; any other exception is a bug and keeps its traceback.
+    SIGTERM and a closed terminal unwind the program as Ctrl-C does.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:  # by nohup
@@ -46,6 +46,6 @@ def exit_status(program: Callable[[], int], *faults: type[Exception]) -> int:
 
 
 def last_line(text: str) -> str:
-    """The last words of another program: mostly why it ended."""
+    """The last line that another program printed: mostly the reason why it ended."""
     lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "without a word"
+    return lines[-1].strip() if lines else "without a message"

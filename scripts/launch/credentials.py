@@ -1,4 +1,4 @@
-"""The gateway's secrets: the token that it asks for, and the key of its certificate."""
+"""The gateway's secrets: the token that it demands, and its certificate with the key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from scripts.common.terminal import UserError, last_line, shown
 
-# Bytes of a token: nobody guesses 256 bits. In hex, so that nginx's map, to which upper and lower
-# case are one, loses none of them.
+# Bytes of a token: nobody guesses 256 bits. In hex, as nginx's map ignores case: base64 would lose
+# some of them.
 TOKEN_BYTES = 32
 CERTIFICATE_DAYS = 365
 RENEW_SECONDS = 30 * 24 * 3600
@@ -26,14 +26,14 @@ class GatewayError(UserError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """Two PEM files: the certificate with what leads to its root, and its key."""
+    """Two PEM files: the certificate with its chain, and its private key."""
 
     chain: Path
     key: Path
 
 
 def token_of(folder: Path) -> str:
-    """The gateway's token, made at its first start and kept; without the file a new one is made."""
+    """The gateway's token, made at its first start and kept in a file."""
     path = folder / "token"
     if not path.exists():
         write_secret(path, secrets.token_hex(TOKEN_BYTES) + "\n")
@@ -41,17 +41,18 @@ def token_of(folder: Path) -> str:
     if not re.fullmatch(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}", token):
         raise GatewayError(
             f"{shown(path)} does not hold {2 * TOKEN_BYTES} hexadecimal digits; "
-            "remove it, and a new token is made"
+            "remove it to get a new token"
         )
     return token
 
 
 def credentials(token: str) -> str:
-    """What nginx takes for the token, as lines of a map: `"<form>:<text>" 1;`.
+    """What nginx accepts as the token, as lines of a map: `"<scheme>:<text>" 1;`.
 
-    In base64, three bytes are four characters. So <user>:<token> ends in one of three texts, by the
-    user's length: a group of three begins with the token, with the colon, or with the user's last
-    character. In the last case two characters of base64 are not the token's alone, and left out.
+    Basic authentication sends base64 of <user>:<token>, where three bytes are four characters. So
+    its end is one of three texts, depending on the length of the user's name: a group of three
+    bytes begins with the token, with the colon, or with the name's last character. In the last case
+    two characters of base64 do not depend on the token alone, and are left out.
     """
     beginnings = (token, f":{token}", f"?:{token}")
     encoded = [base64.b64encode(text.encode("ascii")).decode("ascii") for text in beginnings]
@@ -60,7 +61,7 @@ def credentials(token: str) -> str:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, at no time."""
+    """Write a file that no other user can read at any time."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -68,12 +69,12 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def made_certificate(folder: Path) -> Certificate:
-    """Where the certificate is that the gateway in `folder` makes for itself."""
+    """The paths of the certificate that the gateway in `folder` makes for itself."""
     return Certificate(folder / "certificate.pem", folder / "key.pem")
 
 
 def own_certificate(folder: Path) -> Certificate:
-    """A certificate for this machine that signs itself, made anew a month before it ends."""
+    """A self-signed certificate for this machine, renewed a month before it expires."""
     own = made_certificate(folder)
     if own.chain.exists() and own.key.exists():
         check = ["x509", "-checkend", str(RENEW_SECONDS), "-noout", "-in", str(own.chain)]
@@ -89,7 +90,7 @@ def own_certificate(folder: Path) -> Certificate:
         ]
     )
     if made.returncode != 0:
-        raise GatewayError(f"openssl makes no certificate: {last_line(made.stderr)}")
+        raise GatewayError(f"openssl failed to make a certificate: {last_line(made.stderr)}")
     return own
 
 

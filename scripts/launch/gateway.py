@@ -1,15 +1,13 @@
 """The gateway: nginx in front of TorchServe, with TLS, a token, limits and retries.
 
 `python -m scripts.service start --gateway` starts it with the service, and `stop` drains it first;
-so does `run --gateway` in the foreground.
-What it does is in deploy/gateway/nginx.conf; here that is filled in, and nginx started and stopped.
+so does `run --gateway` in the foreground. deploy/gateway/nginx.conf says what it does; this module
+starts and stops nginx with it.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -21,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.common.terminal import ROOT, last_line, say, shown
+from scripts.common.terminal import last_line, say, shown
 from scripts.launch.credentials import (
     Certificate,
     GatewayError,
@@ -31,45 +29,32 @@ from scripts.launch.credentials import (
     token_of,
     write_secret,
 )
-from scripts.launch.ports import HOST, free_neighbour, why_not
+from scripts.launch.instance import MODEL_NAME
+from scripts.launch.nginx_config import (
+    DRAIN_SECONDS,
+    ClientLimits,
+    https_port_in,
+    nginx_config,
+)
+from scripts.launch.ports import free_neighbour, why_not
 from scripts.launch.process_groups import end_group, interrupts_deferred, members
-from scripts.launch.torchserve import MODEL_NAME
 
-TEMPLATE = ROOT / "deploy" / "gateway" / "nginx.conf"
-PROPERTIES = ROOT / "config.properties"
-
-# From the inference port to that for HTTPS: 8080 -> 8443.
+# From the inference port to the one for HTTPS: 8080 -> 8443.
 HTTPS_OFFSET = 363
 
-# Every interface: a gateway is there to be reached. The tests keep to loopback.
+# Every interface: a gateway exists to be reached. The tests keep to loopback.
 ANY_ADDRESS = "0.0.0.0"
 
-# Where Debian has it, which is on root's PATH only.
+# Debian installs nginx in a folder that is on root's PATH only.
 SYSTEM_PROGRAMS = "/usr/local/sbin:/usr/sbin"
 
-# Seconds. A photo of 50 megapixels behind a full queue has its answer within the first.
-DRAIN_SECONDS = 120
 START_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class ClientLimits:
-    """What one client address may take, and how long it may keep others waiting."""
-
-    requests_per_second: int = 50
-    burst: int = 100  # requests above that rate before the first is turned away
-    connections: int = 16  # requests at once: half of TorchServe's queue
-    client_seconds: int = 15  # between two pieces of a request or answer
-    # For the tiny prediction behind /ready, which waits in the queue with all others: as long as
-    # any prediction may (proxy_read_timeout), so that who answers in time is ready under load too.
-    # A full queue, 8 running and 32 waiting, is 40 s at 1 s a photo.
-    probe_seconds: int = 130
-
-
-@dataclass(frozen=True)
 class Gateway:
-    """A running gateway: where it lives, where it answers, and how to know that it does."""
+    """A running gateway: its folder, its HTTPS port, and the certificate it shows."""
 
     folder: Path
     port: int
@@ -105,9 +90,9 @@ def start(
 ) -> Gateway:
     """Serve HTTPS on `port` for the TorchServe on loopback's port `torchserve`.
 
-    `probe` is the image, a file's bytes, whose prediction says that the service is ready. Without a
-    `certificate` one is made that signs itself. Returns when nginx listens, whether TorchServe
-    answers or not; raises GatewayError, and leaves no process behind, where it does not.
+    `probe` is an image file whose prediction tells whether the service is ready. Without a
+    `certificate` a self-signed one is made. Returns when nginx listens, whether TorchServe responds
+    or not; raises GatewayError, and leaves no process behind, where nginx does not start.
     """
     program = find_nginx()
     if master_of(folder) is not None:
@@ -119,19 +104,12 @@ def start(
             f"for instance {free_neighbour(port)}"
         )
     certificate = prepare(folder, certificate)
-    settings = {
-        **{name.upper(): str(value) for name, value in vars(limits or ClientLimits()).items()},
-        "LISTEN": f"{address}:{port}",
-        "TORCHSERVE": f"{HOST}:{torchserve}",
-        "PROBE": base64.b64encode(probe).decode("ascii"),
-        "MAX_BYTES": str(max_request_size()),
-        "DRAIN_SECONDS": str(DRAIN_SECONDS),
-    }
     try:
         with interrupts_deferred():
-            settings["TEMP"] = str(make_temp(folder))
-            text = filled_in(TEMPLATE.read_text("utf-8"), settings)
-            (folder / "nginx.conf").write_text(text, "utf-8")
+            temp = make_temp(folder)
+            listen = f"{address}:{port}"
+            config = nginx_config(listen, torchserve, probe, temp, limits or ClientLimits())
+            (folder / "nginx.conf").write_text(config, "utf-8")
             launch(program, folder)
     except BaseException:
         stop(folder)
@@ -139,8 +117,16 @@ def start(
     return Gateway(folder, port, certificate.chain)
 
 
+def running_in(folder: Path) -> Gateway | None:
+    """The gateway that runs in `folder`, None where there is none."""
+    if master_of(folder) is None:
+        return None
+    port = https_port_in((folder / "nginx.conf").read_text("utf-8"))
+    return Gateway(folder, port, (folder / "tls.crt").resolve())
+
+
 def stop(folder: Path) -> bool:
-    """Let the requests that run end, then the gateway; returns whether there was one.
+    """Let the requests in flight end, then the gateway; returns whether there was one.
 
     New connections are refused from the start.
     """
@@ -157,9 +143,9 @@ def stop(folder: Path) -> bool:
 
 
 def how_to_call(gateway: Gateway) -> str:
-    """For a terminal: the address, the token, and a line that works as it is printed.
+    """For a terminal: the address, the token, and a curl command that works as it is printed.
 
-    With a certificate of one's own, HOST stands for a name that is in it.
+    With a user's own certificate, HOST stands for a name that is in it.
     """
     url, trust = gateway.predictions, f"--cacert {shlex.quote(shown(gateway.certificate))} "
     if gateway.certificate != made_certificate(gateway.folder).chain:
@@ -173,6 +159,14 @@ def how_to_call(gateway: Gateway) -> str:
     )
 
 
+def given_certificate(gateway: Gateway) -> Certificate | None:
+    """The certificate that the user gave to a running gateway; None where it made its own."""
+    made, key = made_certificate(gateway.folder), (gateway.folder / "tls.key").resolve()
+    if gateway.certificate == made.chain.resolve():
+        return None
+    return Certificate(gateway.certificate, key)
+
+
 def wait_for_end(master: psutil.Process) -> None:
     """Return when all of nginx has ended, or should have: it gives itself DRAIN_SECONDS."""
     deadline = time.monotonic() + DRAIN_SECONDS + START_SECONDS
@@ -180,12 +174,12 @@ def wait_for_end(master: psutil.Process) -> None:
     while members(master.pid) and time.monotonic() < deadline:
         if time.monotonic() > said + START_SECONDS:
             said = time.monotonic()
-            say("waiting for requests that run")
+            say("waiting for requests in flight")
         time.sleep(POLL_SECONDS)
 
 
 def prepare(folder: Path, certificate: Certificate | None) -> Certificate:
-    """Make the gateway's folder, with the token and what nginx compares it with, and for TLS."""
+    """Make the gateway's folder, with token, nginx's list of credentials, and files for TLS."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     token = token_of(folder)
@@ -230,26 +224,13 @@ def master_of(folder: Path) -> psutil.Process | None:
     return process if f"-p {folder.resolve()} " in command else None
 
 
-def filled_in(template: str, values: dict[str, str]) -> str:
-    """The template with a value for every %NAME%; KeyError for one that has none."""
-    return re.sub(r"%([A-Z_]+)%", lambda match: values[match[1]], template)
-
-
 def link_certificate(folder: Path, certificate: Certificate) -> None:
-    """Lead nginx's names for the two files to them, whatever characters their own names hold."""
+    """Link tls.crt and tls.key to the two files, whose own names may hold any characters."""
     for name, path in (("tls.crt", certificate.chain), ("tls.key", certificate.key)):
         if not path.is_file():
             raise GatewayError(f"there is no {shown(path)}, for TLS")
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(path.resolve())
-
-
-def max_request_size() -> int:
-    """Bytes that TorchServe takes in a request."""
-    found = re.search(r"^max_request_size=(\d+)$", PROPERTIES.read_text("ascii"), re.MULTILINE)
-    if found is None:
-        raise GatewayError(f"{shown(PROPERTIES)} names no max_request_size")
-    return int(found[1])
 
 
 def make_temp(folder: Path) -> Path:

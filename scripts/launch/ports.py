@@ -1,4 +1,4 @@
-"""Where TorchServe listens: five ports, free ones."""
+"""The five ports that an instance of TorchServe listens on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ HOST = "127.0.0.1"
 
 
 class PortError(UserError):
-    """A port that cannot be had; names it, and one that can."""
+    """A port that is not available; names it, and one that is."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """TorchServe's five ports. It opens those for gRPC whether they are used or not."""
+    """TorchServe's five ports. It opens the two for gRPC whether they are used or not."""
 
     inference: int
     management: int
@@ -34,7 +34,7 @@ def ports_from(port: int) -> Ports:
 
 
 def free_ports() -> Ports:
-    """Five ports that nobody listens on."""
+    """Five ports that nothing listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
         for listener in sockets:
@@ -43,7 +43,7 @@ def free_ports() -> Ports:
 
 
 def check_free(ports: Ports) -> None:
-    """PortError names the first port that cannot be had, and others that can."""
+    """Raise PortError with the first port that is not available, and one that is."""
     for port in astuple(ports):
         problem = why_not(port)
         if problem:
@@ -54,21 +54,21 @@ def check_free(ports: Ports) -> None:
 
 
 def why_not(port: int) -> str | None:
-    """Why a server cannot listen on `port`; None where it can."""
+    """Why a server cannot listen on `port`; None if it can."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as TorchServe does
         try:
             listener.bind((HOST, port))
         except OverflowError:
-            return "is no port: they end at 65535"
+            return "is out of range (at most 65535)"
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
-            return "is in use" if in_use else f"cannot be had ({error.strerror})"
+            return "is in use" if in_use else f"is not available ({error.strerror})"
     return None
 
 
 def free_neighbour(port: int) -> int:
-    """A port that is free together with the two after it, a multiple of ten above `port`."""
+    """A port above `port`, a multiple of ten, that is free together with the two after it."""
     first = max(1024, min(port, 60_000))
     for candidate in range(first + 10, 65_530, 10):
         if not any(why_not(candidate + offset) for offset in range(3)):

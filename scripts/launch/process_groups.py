@@ -1,4 +1,4 @@
-"""Process groups: what a command started, all of it, also after the command has ended."""
+"""Process groups: all that a command started, even after the command has ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ POLL_SECONDS = 0.1
 
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C and its like take effect at the block's end.
+    """Delay Ctrl-C, SIGTERM and SIGHUP until the `with` block ends.
 
-    In the middle of starting a process they would leave one behind of which nobody knows.
+    While a process is being started they would leave one behind that nobody knows of.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
@@ -42,7 +42,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def end_group(group: int) -> None:
-    """SIGTERM to the group; SIGKILL to what is left after STOP_SECONDS, or at once on Ctrl-C."""
+    """SIGTERM to the group; SIGKILL to the rest after STOP_SECONDS, or at once on Ctrl-C."""
     try:
         signal_group(group, signal.SIGTERM)
         wait_until_empty(group)
@@ -53,7 +53,7 @@ def end_group(group: int) -> None:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    # PermissionError: on macOS, where the group has only zombies left.
+    # PermissionError: on macOS, where only zombies are left of the group.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
@@ -65,7 +65,7 @@ def wait_until_empty(group: int) -> None:
 
 
 def members(group: int) -> list[int]:
-    """Process ids in the group, without zombies: in a container nobody may ever reap those."""
+    """The ids of the group's processes, without zombies: a container may never reap those."""
     pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, psutil.Error):

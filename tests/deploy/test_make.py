@@ -1,7 +1,8 @@
-"""Which model `make` builds and serves. make is real; what it calls only prints and touches."""
+"""Which model `make` builds and serves. make is real; its programs are stubs."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from scripts.common.terminal import ROOT
 
 TIMEOUT = 60  # seconds: a bound against hanging
 
-# No MODEL of the caller's, and nothing of a make that runs the tests.
+# Without a MODEL of the caller's, and without the variables of a make that runs the tests.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
-# Refuses what is no model, as the real one does, and says what the archive is of.
+# Refuses an unknown model, as the real one does, and writes down what the archive is built from.
 BUILD_ARCHIVE = """
 import sys
 from pathlib import Path
@@ -24,20 +25,32 @@ from pathlib import Path
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 if "typo" in options["--preset"]:
     sys.exit(1)
-archive = Path(options["--output"])
+archive = Path("build", Path(options["--preset"]).stem + ".mar")
 archive.parent.mkdir(exist_ok=True)
 archive.write_text(f"{options['--preset']} {options.get('--weights', 'its own')}")
+link = Path("build/segmenter.mar")
+link.unlink(missing_ok=True)
+link.symlink_to(archive.name)
 """
 
+# Keeps an archive that it is given, as the real one does.
 SERVICE = """
 import sys
 from pathlib import Path
 
-archive = Path("build/segmenter.mar")
-print(*sys.argv[1:], "of", archive.read_text() if archive.exists() else "nothing")
+command, *words = sys.argv[1:]
+options = dict(zip(words[::2], words[1::2]))
+kept = Path("build", "service-" + options["--port"], "archive.mar")
+if "--archive" in options:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    copy = kept.with_name("a-copy.mar")
+    copy.write_text(Path(options["--archive"]).read_text())
+    kept.unlink(missing_ok=True)
+    kept.symlink_to(copy.name)
+print(*sys.argv[1:], "of", kept.read_text() if kept.exists() else "nothing")
 """
 
-# As the real one, it does something yet on SIGTERM. SIGALRM is a bound against staying for ever.
+# As the real one, it drains on SIGTERM. SIGALRM is a bound against hanging.
 UNTIL_SIGTERM = """
 import signal
 
@@ -61,7 +74,10 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "scripts" / "build_archive.py").write_text(BUILD_ARCHIVE)
     (tmp_path / "scripts" / "service.py").write_text(SERVICE)
     (tmp_path / "scripts" / "evaluate.py").write_text(EVALUATE)
-    for name in ("handler.py", "model-config.yaml", "requirements.txt", "requirements-dev.txt"):
+    (tmp_path / "client").mkdir()
+    for name in ("handler.py", "model-config.yaml", "pyproject.toml", "client/pyproject.toml"):
+        (tmp_path / name).touch()
+    for name in ("requirements.txt", "requirements-dev.txt"):
         (tmp_path / name).touch()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
@@ -81,18 +97,21 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def served(checkout: Path, *words: str) -> str:
+def served(checkout: Path, *words: str, target: str = "start") -> str:
     """What `make start` serves: preset and weights."""
-    done = make(checkout, "start", *words)
+    done = make(checkout, target, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().partition(" of ")[2]
 
 
-def test_what_was_built_last_is_served_until_another_is_named(checkout: Path) -> None:
+def test_an_instance_serves_what_it_served_until_another_model_is_named(checkout: Path) -> None:
     assert served(checkout) == "street-resnet18 its own"
-    make(checkout, "archive", "MODEL=voc-resnet50")
-    assert served(checkout) == "voc-resnet50 its own"
+    make(checkout, "archive", "MODEL=voc-resnet50")  # a candidate
+    assert served(checkout) == "street-resnet18 its own"
     make(checkout, "stop")
+    assert served(checkout) == "street-resnet18 its own"
+    assert served(checkout, target="serve") == "street-resnet18 its own"
+    assert served(checkout, "MODEL=voc-resnet50") == "voc-resnet50 its own"
     assert served(checkout) == "voc-resnet50 its own"
     (checkout / "my weights.pth").touch()
     assert served(checkout, "WEIGHTS=my weights.pth") == "voc-resnet50 my weights.pth"
@@ -102,20 +121,57 @@ def test_what_was_built_last_is_served_until_another_is_named(checkout: Path) ->
     assert served(checkout) == "my $preset.yaml its own"
 
 
-def test_a_model_that_cannot_be_built_is_forgotten(checkout: Path) -> None:
+def test_a_new_instance_serves_what_was_built_last(checkout: Path) -> None:
+    make(checkout, "archive", "MODEL=voc-resnet50")
+    assert served(checkout, "PORT=9000") == "voc-resnet50 its own"
+    assert served(checkout, "PORT=9010", "MODEL=other") == "other its own"
+    assert served(checkout, "PORT=9000") == "voc-resnet50 its own"
+
+
+def test_code_that_changes_reaches_an_instance_by_deploy_alone(checkout: Path) -> None:
+    assert served(checkout) == "street-resnet18 its own"
+    build = (checkout / "scripts" / "build_archive.py").read_text()
+    (checkout / "scripts" / "build_archive.py").write_text(build.replace("its own", "new code"))
+    make_newer(checkout / "handler.py")
+    assert served(checkout) == "street-resnet18 its own"
+    assert served(checkout, target="deploy") == "street-resnet18 new code"
+    assert served(checkout) == "street-resnet18 new code"
+
+
+def test_what_is_deployed_is_what_was_built_last_or_is_named(checkout: Path) -> None:
+    assert served(checkout, "PORT=9000") == "street-resnet18 its own"
+    make(checkout, "archive", "MODEL=voc-resnet50")
+    assert served(checkout, "PORT=9000", target="deploy") == "voc-resnet50 its own"
+    assert served(checkout, "PORT=9000") == "voc-resnet50 its own"
+    assert served(checkout, "PORT=9000", "MODEL=other", target="deploy") == "other its own"
+
+
+def test_a_model_that_cannot_be_built_changes_nothing(checkout: Path) -> None:
     make(checkout, "archive", "MODEL=voc-resnet50")
     assert make(checkout, "start", "MODEL=typo").returncode != 0
     assert served(checkout) == "voc-resnet50 its own"
 
 
-def test_an_archive_is_built_again_only_where_something_changed(checkout: Path) -> None:
-    make(checkout, "archive", "MODEL=voc-resnet50", "WEIGHTS=my weights.pth")
-    archive = checkout / "build" / "segmenter.mar"
+def test_an_archive_is_built_again_only_if_something_changed(checkout: Path) -> None:
+    words = ("MODEL=voc-resnet50", "WEIGHTS=my weights.pth")
+    make(checkout, "archive", *words)
+    archive = checkout / "build" / "voc-resnet50.mar"
     archive.write_text("not built again")
     assert served(checkout) == "not built again"
-    assert served(checkout, "MODEL=voc-resnet50", "WEIGHTS=my weights.pth") == "not built again"
+    assert served(checkout, *words) == "not built again"
     archive.unlink()
-    assert served(checkout) == "voc-resnet50 my weights.pth"
+    assert served(checkout, *words) == "voc-resnet50 my weights.pth"
+    (checkout / "model").mkdir()
+    archive.write_text("not built again")
+    make_newer(checkout / "model" / "layers.py")
+    assert served(checkout, *words) == "voc-resnet50 my weights.pth"
+
+
+def make_newer(path: Path) -> None:
+    """Change a file as an editor does, later than all that was built by now."""
+    path.touch()
+    later = path.stat().st_mtime + 1
+    os.utime(path, (later, later))
 
 
 def test_what_is_measured_is_the_default_unless_named(checkout: Path) -> None:
@@ -128,7 +184,7 @@ def test_what_is_measured_is_the_default_unless_named(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["start", "serve"])
-def test_the_gateway_is_asked_for_by_one_word_alone(checkout: Path, target: str) -> None:
+def test_only_1_turns_the_gateway_on(checkout: Path, target: str) -> None:
     assert "--gateway" in make(checkout, target, "GATEWAY=1").stdout
     assert "--gateway" not in make(checkout, target).stdout
     refused = make(checkout, target, "GATEWAY=true")

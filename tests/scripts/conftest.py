@@ -1,4 +1,4 @@
-"""Ports for services that are started as `make start` starts them, in the checkout's build/."""
+"""A port for an instance that is started as `make start` starts it, in the checkout's build/."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.launch.service import stop
-from scripts.launch.torchserve import folder_for
+from scripts.launch.instance import folder_for
+from scripts.launch.lifecycle import stop
 from tests.scripts.launch.running import is_free
 
 

@@ -1,4 +1,4 @@
-"""`make demo`, less the making: a photo in, two pictures on disk, and nothing left running."""
+"""The demo: a photo in, two pictures on disk, and nothing left running."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts.archive.build import build_archive
 from scripts.demo import main
-from scripts.launch.torchserve import folder_for
+from scripts.launch.instance import folder_for
 from tests.archives import unpacked_archive
 from tests.photos import encoded, photo
 from tests.scripts.launch.running import processes_of
@@ -18,7 +18,7 @@ from tests.scripts.launch.running import processes_of
 @pytest.fixture
 def arguments(tmp_path: Path, port: int) -> list[str]:
     archive = tmp_path / "segmenter.mar"
-    build_archive(unpacked_archive(tmp_path) / "preset.yaml", archive)
+    build_archive(unpacked_archive(tmp_path) / "preset.yaml", archive, version="2.0")
     output = tmp_path / "output"
     return ["--archive", str(archive), "--port", str(port), "--output", str(output)]
 
@@ -43,19 +43,17 @@ def test_a_photo(
     assert processes_of(folder_for(port)) == []
 
 
-def test_a_text_is_refused_in_the_services_own_words(
+def test_a_text_is_refused_with_the_services_own_message(
     arguments: list[str], port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "notes.jpg"
     path.write_text("just a text\n")
     assert main([str(path), *arguments]) == 1
-    assert "error: the service answered 415: The format" in capsys.readouterr().err
+    assert "error: the service responded with status 415: The format" in capsys.readouterr().err
     assert processes_of(folder_for(port)) == []
 
 
-def test_a_photo_that_is_not_there(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_photo(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["absent.jpg", *arguments]) == 1
     assert capsys.readouterr().err == "error: cannot read absent.jpg: No such file or directory\n"
 

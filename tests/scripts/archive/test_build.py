@@ -17,9 +17,12 @@ from model import build_segmenter
 from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
 from scripts.archive import build as module
-from scripts.archive.build import BuildError, build_archive, main
+from scripts.archive import latest
+from scripts.archive.build import BuildError, build_archive
 from scripts.archive.portability import PortabilityError
+from scripts.build_archive import main
 from scripts.common.terminal import ROOT
+from scripts.common.version import project_version
 from tests.archives import unpacked_archive
 
 
@@ -51,7 +54,8 @@ def test_what_is_packed_and_what_is_not(preset_file: Path, output: Path) -> None
     code = {
         path.relative_to(ROOT).as_posix()
         for package in ("imaging", "model", "serving")
-        for path in (ROOT / package).glob("*.*")
+        for path in (ROOT / package).rglob("*.*")
+        if not {"__pycache__", "presets"} & set(path.parts)
     }
     others = {"MAR-INF/MANIFEST.json", "handler.py", "model-config.yaml"}
     made = {"preset.yaml", "weights.pth", "golden.npz"}
@@ -59,7 +63,7 @@ def test_what_is_packed_and_what_is_not(preset_file: Path, output: Path) -> None
     assert names == sorted(names)
     assert manifest["model"] == {
         "modelName": "segmenter",
-        "modelVersion": "1.0",
+        "modelVersion": project_version(),
         "handler": "handler.py",
         "configFile": "model-config.yaml",
     }
@@ -172,6 +176,25 @@ def test_what_is_printed(
 ) -> None:
     assert main(["--preset", str(preset_file), "--output", str(output)]) == 0
     weights, archive = capsys.readouterr().out.splitlines()
-    assert weights.startswith("tiny 1.0, weights sha256:")
+    assert weights.startswith(f"tiny {project_version()}, weights sha256:")
     assert str(output) in archive
     assert archive.endswith(f"sha256:{sha256_of(output)}")
+
+
+def test_a_version_of_ones_own(preset_file: Path, output: Path) -> None:
+    build_archive(preset_file, output, version="2.0")
+    with zipfile.ZipFile(output) as archive:
+        manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
+    assert manifest["model"]["modelVersion"] == "2.0"
+
+
+def test_an_archive_is_named_by_its_model_and_linked_to_as_the_latest(
+    preset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tmp_path / "build"
+    monkeypatch.setattr(latest, "BUILD", build)
+    monkeypatch.setattr(latest, "LATEST_ARCHIVE", build / "segmenter.mar")
+    for model, options in (("tiny", []), ("tiny-random", ["--random-weights"])):
+        assert main(["--preset", str(preset_file), *options]) == 0
+        assert (build / "segmenter.mar").resolve() == build / f"{model}.mar"
+    assert len(list(build.iterdir())) == 3
