@@ -1,4 +1,4 @@
-"""Memory, threads and replacements of a running service's processes, second by second."""
+"""Memory, threads and replacements of a running service's processes, sampled regularly."""
 
 from __future__ import annotations
 
@@ -12,61 +12,62 @@ import psutil
 
 from scripts.launch.process_groups import members
 
-WORKER = "model_service_worker"  # what TorchServe starts for a worker: ts/model_service_worker.py
+WORKER = "model_service_worker"  # in a worker's command line: ts/model_service_worker.py
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Sums over the service's workers, and its Java process."""
+class ProcessSample:
+    """The service's workers, summed, and its Java process at one moment."""
 
-    seconds: float  # since the watch began
+    seconds: float  # since monitoring began
     workers: tuple[int, ...]  # process ids
     worker_bytes: int  # resident
     worker_threads: int
-    java_bytes: int
+    java_bytes: int  # resident
     java_threads: int
 
 
 @contextmanager
-def watched(group: int, interval: float) -> Iterator[list[Sample]]:
-    """Sample the process group at once and every `interval` seconds; yields the growing list."""
-    samples: list[Sample] = []
-    over = threading.Event()
+def monitored(group: int, interval: float) -> Iterator[list[ProcessSample]]:
+    """Sample the process group now and every `interval` seconds; yields the growing list."""
+    samples: list[ProcessSample] = []
+    stopped = threading.Event()
     began = time.monotonic()
 
-    def watch() -> None:
+    def monitor() -> None:
         while True:
-            samples.append(sample(group, time.monotonic() - began))
-            if over.wait(interval):
+            samples.append(sample_processes(group, time.monotonic() - began))
+            if stopped.wait(interval):
                 return
 
-    watcher = threading.Thread(target=watch, name="watch")
-    watcher.start()
+    thread = threading.Thread(target=monitor, name="process-monitor")
+    thread.start()
     try:
         yield samples
     finally:
-        over.set()
-        watcher.join()
+        stopped.set()
+        thread.join()
 
 
-def deaths(samples: Sequence[Sample]) -> int:
-    """Workers that were replaced."""
+def worker_deaths(samples: Sequence[ProcessSample]) -> int:
+    """Number of workers that were replaced."""
     return len({pid for sample in samples for pid in sample.workers}) - len(samples[0].workers)
 
 
-def sample(group: int, seconds: float = 0.0) -> Sample:
+def sample_processes(group: int, seconds: float = 0.0) -> ProcessSample:
     """The process group now."""
     workers: list[int] = []
-    sums = dict.fromkeys(("worker_bytes", "worker_threads", "java_bytes", "java_threads"), 0)
+    worker_bytes = worker_threads = java_bytes = java_threads = 0
     for pid in members(group):
         with suppress(psutil.Error):  # it has ended meanwhile
             process = psutil.Process(pid)
-            is_worker = any(WORKER in word for word in process.cmdline())
-            if not is_worker and process.name() != "java":
-                continue
-            kind = "worker" if is_worker else "java"
-            sums[f"{kind}_bytes"] += process.memory_info().rss
-            sums[f"{kind}_threads"] += process.num_threads()
-            if is_worker:
+            if any(WORKER in word for word in process.cmdline()):
+                worker_bytes += process.memory_info().rss
+                worker_threads += process.num_threads()
                 workers.append(pid)
-    return Sample(seconds, tuple(sorted(workers)), **sums)
+            elif process.name() == "java":
+                java_bytes += process.memory_info().rss
+                java_threads += process.num_threads()
+    return ProcessSample(
+        seconds, tuple(sorted(workers)), worker_bytes, worker_threads, java_bytes, java_threads
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.launch.torchserve import Service
-from scripts.stress.process_monitor import sample
+from scripts.stress.process_monitor import sample_processes
 from tests.deploy.load import TIMEOUT, Endpoint, Load, Question, loaded
 
 
@@ -47,7 +47,7 @@ def worker_of(service: Service) -> int:
     """The process id of the service's worker, when there is one."""
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
-        for pid in sample(service.group).workers:
+        for pid in sample_processes(service.group).workers:
             return pid
         time.sleep(0.05)
     raise TimeoutError("there is no worker")

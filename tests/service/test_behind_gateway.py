@@ -16,9 +16,10 @@ from scripts.launch import gateway
 from scripts.launch.gateway import Gateway
 from scripts.launch.loopback import tiny_image
 from scripts.launch.ports import HOST, free_ports
-from scripts.stress.fuzz import LIMITS, send
-from scripts.stress.hostile_requests import hostile_request
-from serving.model_info import ModelInfo
+from scripts.stress.fuzz.campaign import GATEWAY_LIMITS
+from scripts.stress.fuzz.connection import send
+from scripts.stress.fuzz.hostile_requests import hostile_request
+from serving.types import ModelInfo
 from tests.debian import program
 from tests.deploy.kills import kill_under_load
 from tests.deploy.load import Endpoint, Question
@@ -39,7 +40,9 @@ def front(model: RunningModel, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("gateway")
     torchserve, port = model.service.ports.inference, free_ports().inference
     try:
-        yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST, limits=LIMITS)
+        yield gateway.start(
+            folder, torchserve, tiny_image(), port, address=HOST, limits=GATEWAY_LIMITS
+        )
     finally:
         gateway.stop(folder)
 
@@ -115,12 +118,12 @@ def test_errors_are_the_services_own(front: Gateway, http: requests.Session) -> 
     assert answer.json()["error"]["code"] == "unsupported_format"
 
 
-@pytest.mark.parametrize("kind", ["urlencoded", "multipart", "path", "wire"])
+@pytest.mark.parametrize("category", ["urlencoded", "multipart", "path", "broken http"])
 def test_what_torchserve_itself_would_answer_500(
-    model: RunningModel, front: Gateway, kind: str
+    model: RunningModel, front: Gateway, category: str
 ) -> None:
-    hostile = [asked for asked in map(hostile_request, range(1000)) if asked.kind == kind]
-    outcomes = [send(model.service, asked, front) for asked in hostile[:20]]
+    hostile = [seen for seen in map(hostile_request, range(1000)) if seen.category == category]
+    outcomes = [send(model.service, request, front) for request in hostile[:20]]
     assert len(outcomes) >= 15
     assert [outcome.fault for outcome in outcomes if outcome.fault] == []
 

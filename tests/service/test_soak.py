@@ -1,117 +1,69 @@
-"""The soak: right answers pass, wrong ones are noticed, memory that grows is told from noise."""
+"""A short soak of a real TorchServe: correct responses pass, and wrong ones are noticed."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from scripts.stress.expected_responses import FORMATS, Question, about, drawn_photos, questions
-from scripts.stress.process_monitor import Sample
-from scripts.stress.soak import Reply, Result, growth, report, result_of, soak, write
+from scripts.stress.soak.expected_responses import (
+    CheckedRequest,
+    checked_requests,
+    requests_for,
+)
+from scripts.stress.soak.figures import soak_figures
+from scripts.stress.soak.load import run_load
+from scripts.stress.soak.photos import PHOTO_FORMATS
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 
 PHOTOS = [
-    encoded(photo(60 + seed, 90, seed), image_format) for seed, image_format in enumerate(FORMATS)
+    encoded(photo(60 + seed, 90, seed), photo_format)
+    for seed, photo_format in enumerate(PHOTO_FORMATS)
 ]
 MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def asked(model: RunningModel) -> list[Question]:
-    return questions(PHOTOS, model.mask_in_process)
+def load(model: RunningModel) -> list[CheckedRequest]:
+    return checked_requests(PHOTOS, model.mask_in_process)
 
 
-def samples_of(sizes: list[int], pid: int = 1) -> list[Sample]:
-    """A sample a second; `sizes` in MiB."""
-    return [
-        Sample(float(at), (pid,), size * MIB, 9, 200 * MIB, 40) for at, size in enumerate(sizes)
-    ]
+def test_a_correct_service_passes(model: RunningModel, load: list[CheckedRequest]) -> None:
+    run = run_load(model.service, load, seconds=2, clients=4)
+    assert run.finished
+    assert [response.fault for response in run.responses if response.fault] == []
+    assert run.responses
+    assert run.samples[0].worker_bytes > 50 * MIB
+    assert run.samples[0].java_bytes > 50 * MIB
+    assert len(run.samples[0].workers) == 1
+
+    figures = soak_figures(run, {"model": "tiny"}, len(PHOTOS), clients=4)
+    assert figures.failed_criteria() == []
+    assert figures.worker_growth is None  # too short
 
 
-def result(sizes: list[int], faults: tuple[str, ...] = ()) -> Result:
-    replies = [Reply("mask", 1.0 + at, 0.5, fault) for at, fault in enumerate(("", "", *faults))]
-    return result_of(replies, samples_of(sizes), {"model": "tiny"}, photos=6, clients=4)
-
-
-def test_a_service_that_is_right(
-    model: RunningModel, asked: list[Question], tmp_path: Path
+def test_every_category_gets_its_correct_response(
+    model: RunningModel, load: list[CheckedRequest]
 ) -> None:
-    replies, samples, finished = soak(model.service, asked, seconds=2, clients=4)
-    assert finished
-    assert [reply.fault for reply in replies if reply.fault] == []
-    assert replies
-    assert samples[0].worker_bytes > 50 * MIB
-    assert samples[0].java_bytes > 50 * MIB
-    assert len(samples[0].workers) == 1
-
-    found = result_of(replies, samples, {"model": "tiny"}, len(PHOTOS), clients=4)
-    assert found.broken_bars() == []
-    assert found.worker_growth is None  # too short
-    text = write(found, tmp_path).read_text()
-    assert "| wrong answers | 0 |" in text
-    with Image.open(tmp_path / "soak.png") as picture:
-        assert picture.size == (800, 500)
+    by_category = {request.category: request for request in load}
+    assert {"mask", "npy", "json", "overlay", "confidence", "image_truncated"} < by_category.keys()
+    one_each = list(by_category.values())
+    run = run_load(model.service, one_each, seconds=0.5, clients=len(one_each))
+    assert {response.category for response in run.responses} == by_category.keys()
+    assert [response.fault for response in run.responses if response.fault] == []
 
 
-def test_every_question_has_its_right_answer(model: RunningModel, asked: list[Question]) -> None:
-    kinds = {question.kind: question for question in asked}
-    assert {"mask", "npy", "json", "overlay", "confidence", "image_truncated"} < kinds.keys()
-    replies, _, _ = soak(model.service, list(kinds.values()), seconds=0.5, clients=len(kinds))
-    assert {reply.kind for reply in replies} == kinds.keys()
-    assert [reply.fault for reply in replies if reply.fault] == []
-
-
-def test_another_photos_answer_is_noticed(model: RunningModel) -> None:
-    """Of the same size, so that only its content tells."""
+def test_another_photos_response_is_noticed(model: RunningModel) -> None:
+    """The other mask has the same size, so only its content tells them apart."""
     mask = model.mask_in_process(PHOTOS[0])
     other = np.roll(mask, mask.shape[1] // 3, axis=1)
     other[: len(other) // 2] = (other[: len(other) // 2] + 1) % 5
-    asked = [
-        question for question in about(PHOTOS[0], other) if question.kind in ("mask", "npy", "json")
+    load = [
+        request
+        for request in requests_for(PHOTOS[0], other)
+        if request.category in ("mask", "npy", "json")
     ]
-    replies, _, _ = soak(model.service, asked, seconds=0.2, clients=3)
-    assert len(replies) >= 3
-    assert all(reply.fault == f"wrong: {reply.kind}: 200 OK" for reply in replies)
-
-
-def test_what_breaks_a_bar() -> None:
-    steady = [700] * 400
-    assert result(steady).broken_bars() == []
-    assert result(steady, ("wrong: mask: 200 OK",)).broken_bars() == ["1 wrong answers"]
-    assert result(steady, ("error: mask: 503",)).broken_bars() == ["1 errors"]
-    growing = result([700] * 420 + [800] * 400)
-    assert growing.broken_bars() == ["the worker grew by 14.3%; less than 2% is the bar"]
-    assert "the worker grew by 14.3%" in report(growing)
-
-    died = [*samples_of([700] * 200), *samples_of([700] * 200, pid=2)]
-    replies = [Reply("mask", 1.0, 0.5, "")] * 2
-    assert result_of(replies, died, {}, 6, 4).broken_bars() == ["1 workers died"]
-
-
-def test_growth_by_hand() -> None:
-    def of(sizes: list[int]) -> float | None:
-        return growth([(float(at), size) for at, size in enumerate(sizes)])
-
-    assert of([100] * 700) is None
-    assert of([1] * 120 + [100] * 700) == 0  # what comes before is warming up
-    assert of([100] * 500 + [110] * 400) == pytest.approx(0.1)
-    assert of([100] * 500 + [100, 200] * 200) == 0  # a batch takes more, and gives it back
-    assert of([100] * 840 + [110] * 60) == 0  # nor is a minute without rest growth
-
-
-def test_drawn_photos_are_all_different_and_always_the_same() -> None:
-    photos = drawn_photos(len(FORMATS))
-    assert drawn_photos(len(FORMATS)) == photos
-    pictures = [Image.open(io.BytesIO(photo)) for photo in photos]
-    assert [picture.format for picture in pictures] == list(FORMATS)
-    assert len({picture.size for picture in pictures}) == len(photos)
-
-
-def test_a_reply_is_json_ready() -> None:
-    assert dataclasses.asdict(result([700] * 3))["worker_growth"] is None
+    run = run_load(model.service, load, seconds=0.2, clients=3)
+    assert len(run.responses) >= 3
+    for response in run.responses:
+        assert str(response.fault) == f"wrong: {response.category}: 200 OK"

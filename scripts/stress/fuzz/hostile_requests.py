@@ -1,7 +1,6 @@
-"""HTTP requests that are out to do harm, or only odd: one for every seed, byte for byte.
+"""HTTP requests that attack the service, or are merely unusual: one for every seed.
 
-A request is the bytes that go over the wire, since what is odd in it is often what a well-behaved
-client would never send.
+A request is the bytes on the wire, since an HTTP library would never send most of them.
 """
 
 from __future__ import annotations
@@ -13,65 +12,60 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from scripts.stress.hostile_images import honest, hostile_image
-from serving.formats import OUTPUTS
+from scripts.stress.fuzz.hostile_images import hostile_image, valid
+from scripts.stress.fuzz.raw_http import BOUNDARY, MODEL_PATH, Part, http_request, multipart
+from serving.formats import FORMATS
 
-MODEL_PATH: Final = "/predictions/segmenter"
 MEDIA_TYPES: Final = (
     *("image/png", "image/jpeg", "application/json", "application/x-npy", "text/html", "*/*"),
     *("image/*", "image/webp", "application/*", "video/mp4", "*", "*/png", "image", "/", ";", ""),
 )
-CONTENT_TYPES: Final = (
-    *("image/jpeg", "image/png", "application/octet-stream", "application/json", "text/plain", ""),
-    *("Application/JSON; charset=latin-1", "multipart/form-data", "multipart/mixed; boundary="),
-    *("image/jpeg; " + "x" * 2000, "application/json;;;", "\u00ff/\u00fe", "image/jpeg, text/html"),
+QUALITY_VALUES: Final = (
+    *("", ";q=0", ";q=1", ";q=0.5", ";q=.5", ";q=2", ";q=-1", ";q=nan", ";q=", ";a=b;q=0.1"),
+    ";q=1e9",
 )
-ASKED_OUTPUTS: Final = (*OUTPUTS, "page", "hologram", "")
-BOUNDARY: Final = b"f7u2z2z9"
+OUTPUT_FORMATS: Final = (*FORMATS, "page", "hologram", "")
 
 
 @dataclass(frozen=True)
-class Input:
-    """One request. `kind` is a line of the table; `whole`, whether its sender awaits an answer."""
+class HostileRequest:
+    """`category` is its row of the table; `complete`, whether the client expects a response."""
 
     seed: int
-    kind: str
-    request: bytes
-    whole: bool = True
+    category: str
+    wire: bytes
+    complete: bool = True
 
 
-Part = tuple[str, bytes, dict[str, str] | None]
-
-
-def hostile_request(seed: int) -> Input:
-    """The request that belongs to a seed."""
+def hostile_request(seed: int) -> HostileRequest:
+    """The request of this seed, byte for byte the same in every run."""
     random = Random(seed)
     (maker,) = random.choices([*MAKERS], [*MAKERS.values()])
     return maker(random, seed)
 
 
-def image_body(random: Random, seed: int) -> Input:
-    """A hostile image, sent as it should be."""
-    kind, body = hostile_image(random)
+def image_body(random: Random, seed: int) -> HostileRequest:
+    """A hostile image in a well-formed request."""
+    category, body = hostile_image(random)
     headers = {}
     if random.random() < 0.5:
         headers["Content-Type"] = random.choice(("image/jpeg", "application/octet-stream"))
     if random.random() < 0.3:
         headers["Accept"] = random.choice(MEDIA_TYPES[:6])
-    return Input(seed, f"image {kind}", http(body, headers))
+    return HostileRequest(seed, f"image {category}", http_request(body, headers))
 
 
-def json_body(random: Random, seed: int) -> Input:
+def json_body(random: Random, seed: int) -> HostileRequest:
     """JSON, or what is declared as such."""
-    image = base64.b64encode(honest(random)).decode()
+    image = base64.b64encode(valid(random)).decode()
     if random.random() < 0.3:
-        image = spoiled_text(random, image)
+        image = corrupted_text(random, image)
     depth = random.choice((10, 900, 100_000))
     count = random.choice((2, 5000, 300_000))
     odd: object = random.choice(
         (None, True, -1, 1e308, [], {}, [[]], "", "data:,", "http://127.0.0.1/", image)
     )
-    documents: list[object] = [
+    contents: list[object] = [
         {"image": image},
         {"instances": [{"b64": image}] * random.choice((0, 1, 2))},
         {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}]},
@@ -85,17 +79,17 @@ def json_body(random: Random, seed: int) -> Input:
         {"image": {"b64": odd}},
         {
             "image": image,
-            "output": random.choice((odd, *ASKED_OUTPUTS)),
+            "output": random.choice((odd, *OUTPUT_FORMATS)),
             "classes": odd,
             "threshold": odd,
         },
         odd,
     ]
-    text = json.dumps(random.choice(documents)).encode()
+    text = json.dumps(random.choice(contents)).encode()
     body = random.choice(
         (
             *(text, text, text, text[: random.randrange(len(text) + 1)]),
-            spoiled_text(random, text.decode()).encode(),
+            corrupted_text(random, text.decode()).encode(),
             text.decode().encode(random.choice(("utf-16", "utf-32", "utf-8-sig", "utf-7"))),
             b"[" * depth,
             b'{"image":' * depth + b"1" + b"}" * depth,
@@ -110,54 +104,50 @@ def json_body(random: Random, seed: int) -> Input:
     path = random.choice(
         (MODEL_PATH, MODEL_PATH, "/v1/models/segmenter:predict", "/v2/models/segmenter/infer")
     )
-    return Input(seed, "json", http(body, {"Content-Type": declared}, path))
+    return HostileRequest(seed, "json", http_request(body, {"Content-Type": declared}, path))
 
 
-def form_body(random: Random, seed: int) -> Input:
-    """multipart/form-data, mostly broken."""
-    file = honest(random) if random.random() < 0.5 else hostile_image(random)[1][:100_000]
+def form_body(random: Random, seed: int) -> HostileRequest:
+    """multipart/form-data, mostly malformed."""
+    file = valid(random) if random.random() < 0.5 else hostile_image(random)[1][:100_000]
     name = random.choice(
         ("image", "file", "body", "", "a" * 5000, 'x"y', "\u00e9", "output", "\r\n")
     )
-    output: Part = ("output", random.choice(ASKED_OUTPUTS).encode(), None)
-    file_part: Part = (
-        name,
-        file,
-        {"filename": random.choice(("a.jpg", "", "../../etc/passwd", "a" * 300))},
+    output = Part("output", random.choice(OUTPUT_FORMATS).encode())
+    file_part = Part(
+        name, file, {"filename": random.choice(("a.jpg", "", "../../etc/passwd", "a" * 300))}
     )
-    shapes: tuple[list[Part], ...] = (
+    layouts: tuple[list[Part], ...] = (
         [file_part],
         [file_part, output],
         [output],
         [],
         [file_part] * random.choice((2, 300)),
-        [(f"f{index}", b"x", {"filename": "x"}) for index in range(random.choice((2, 2000)))],
-        [(name, file, None)],
+        [Part(f"f{index}", b"x", {"filename": "x"}) for index in range(random.choice((2, 2000)))],
+        [Part(name, file)],
     )
-    parts = random.choice(shapes)
+    parts = random.choice(layouts)
     body = multipart(parts, random.choice(("image/jpeg", "application/json", "text/plain", "")))
-    declared = random.choice(
-        ("boundary=" + BOUNDARY.decode(), "boundary=" + BOUNDARY.decode(), "", "boundary=wrong")
-    )
+    boundary = "boundary=" + BOUNDARY.decode()
+    declared = random.choice((boundary, boundary, "", "boundary=wrong"))
     if random.random() < 0.3:
         body = body[: random.randrange(len(body) + 1)]
     headers = {"Content-Type": f"multipart/form-data; {declared}"}
-    return Input(seed, "multipart", http(body, headers))
+    return HostileRequest(seed, "multipart", http_request(body, headers))
 
 
-def urlencoded(random: Random, seed: int) -> Input:
+def urlencoded(random: Random, seed: int) -> HostileRequest:
     """What `curl --data-binary` makes of a file: bytes that are declared as a form."""
     fields = b"&".join(
         b"f%d=%%%02x" % (index, index % 256) for index in range(random.choice((1, 3000)))
     )
-    body = random.choice((honest(random), fields, b"image=%zz", b"=&=&==", b"output=json", b"%"))
-    return Input(
-        seed, "urlencoded", http(body, {"Content-Type": "application/x-www-form-urlencoded"})
-    )
+    body = random.choice((valid(random), fields, b"image=%zz", b"=&=&==", b"output=json", b"%"))
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return HostileRequest(seed, "urlencoded", http_request(body, headers))
 
 
-def odd_headers(random: Random, seed: int) -> Input:
-    """Headers that TorchServe uses itself, and values that no header should have."""
+def odd_headers(random: Random, seed: int) -> HostileRequest:
+    """Headers that TorchServe uses internally, and values that no header should have."""
     value = random.choice(
         (
             *("True", "true", "False", "0", "", " ", "\u00e9\u00ff", "\x01\x7f", "a" * 7000, "{}"),
@@ -175,46 +165,27 @@ def odd_headers(random: Random, seed: int) -> Input:
     )
     headers = dict.fromkeys(names, value)
     many = {f"X-{index}": "y" for index in range(random.choice((0, 0, 900)))}
-    return Input(seed, "headers", http(honest(random), {**headers, **many}))
+    return HostileRequest(seed, "headers", http_request(valid(random), {**headers, **many}))
 
 
-def accept(random: Random, seed: int) -> Input:
-    """Accept lists of every shape."""
-    weights = (
-        "",
-        ";q=0",
-        ";q=1",
-        ";q=0.5",
-        ";q=.5",
-        ";q=2",
-        ";q=-1",
-        ";q=nan",
-        ";q=",
-        ";a=b;q=0.1",
-        ";q=1e9",
-    )
+def accept(random: Random, seed: int) -> HostileRequest:
+    """Accept headers of every shape."""
     count = random.choice((1, 2, 5, 60, 300))
     text = random.choice((",", ", ", ";", " ,,")).join(
-        random.choice(MEDIA_TYPES) + random.choice(weights) for _ in range(count)
+        random.choice(MEDIA_TYPES) + random.choice(QUALITY_VALUES) for _ in range(count)
     )
-    text = spoiled_text(random, text) if random.random() < 0.3 else text
-    return Input(seed, "accept", http(honest(random), {"Accept": header_text(text)[:7000]}))
+    text = corrupted_text(random, text) if random.random() < 0.3 else text
+    one_line = text.replace("\r", " ").replace("\n", " ")
+    return HostileRequest(seed, "accept", http_request(valid(random), {"Accept": one_line[:7000]}))
 
 
-def odd_path(random: Random, seed: int) -> Input:
+def odd_path(random: Random, seed: int) -> HostileRequest:
     """Suffixes, versions, queries and neighbours of the prediction's path; all methods."""
     tail = random.choice(
         (
-            *(f"/1.0/{name}" for name in ASKED_OUTPUTS),
-            *(
-                "/",
-                "//",
-                "/9.9",
-                "/1.0//mask",
-                "/1.0/mask/",
-                "/1.0/mask/mask",
-                "/1.0/" + "a" * 3000,
-            ),
+            *(f"/1.0/{name}" for name in OUTPUT_FORMATS),
+            *("/", "//", "/9.9", "/1.0//mask", "/1.0/mask/", "/1.0/mask/mask"),
+            "/1.0/" + "a" * 3000,
             *("/%00", "/1.0/%ff%fe", "/1.0/..%2f..", "/../../ping", "/1.0/mask;x=y", "?output=npy"),
             *("/1.0/mask?a=b", "#mask", "/1.0/%zz", "/1.0/\u00e9", "/1.0/{}", "/1.0/%0d%0aX:%20y"),
         )
@@ -222,30 +193,28 @@ def odd_path(random: Random, seed: int) -> Input:
     path = random.choice(
         (
             *(MODEL_PATH + tail, MODEL_PATH + tail, MODEL_PATH + tail),
-            *(
-                "/models/segmenter/invoke" + tail,
-                "/invocations" + tail,
-                "/segmenter/predict" + tail,
-            ),
-            *("/explanations/segmenter" + tail, "/predictions" + tail, "/predictions/other" + tail),
+            "/models/segmenter/invoke" + tail,
+            *("/invocations" + tail, "/segmenter/predict" + tail, "/explanations/segmenter" + tail),
+            *("/predictions" + tail, "/predictions/other" + tail),
             *("/ping", "/", "/api-description", "/models", "/workflows", "/v2/health/ready", "*"),
         )
     )
     method = random.choice(
         ("POST", "POST", "POST", "PUT", "GET", "HEAD", "OPTIONS", "DELETE", "PATCH", "TRACE", "get")
     )
-    body = honest(random) if random.random() < 0.8 else b""
-    return Input(seed, "path", http(body, {}, path.replace(" ", "%20"), method))
+    body = valid(random) if random.random() < 0.8 else b""
+    return HostileRequest(seed, "path", http_request(body, {}, path.replace(" ", "%20"), method))
 
 
-def wire(random: Random, seed: int) -> Input:
-    """What is no HTTP, or ends in the middle. Whoever sends that need not get an answer."""
-    request = http(honest(random), {"Content-Type": "image/jpeg"})
+def broken_http(random: Random, seed: int) -> HostileRequest:
+    """Not HTTP, or cut off. A client that sends this need not get a response."""
+    request = http_request(valid(random), {"Content-Type": "image/jpeg"})
     head, _, body = request.partition(b"\r\n\r\n")
     length = b"Content-Length: %d" % len(body)
-    chunked = head.replace(length, b"Transfer-Encoding: chunked")
+    chunked = head.replace(length, b"Transfer-Encoding: chunked") + b"\r\n\r\n"
     size = random.choice((b"ffffffffffffffff", b"-1", b"zz", b"", b"7fffffff", b"1;" + b"x" * 5000))
-    broken = random.choice(
+    many_trailers = b"\r\n0\r\n" + b"A: b\r\n" * 500 + b"\r\n"
+    wire = random.choice(
         (
             request[: random.randrange(len(request))],
             request.replace(
@@ -253,13 +222,8 @@ def wire(random: Random, seed: int) -> Input:
             ),
             request.replace(length, length + b"\r\nContent-Length: 3"),
             request.replace(length, length + b"\r\nTransfer-Encoding: chunked"),
-            chunked + b"\r\n\r\n" + size + b"\r\n" + body,
-            chunked
-            + b"\r\n\r\n%x\r\n" % len(body)
-            + body
-            + b"\r\n0\r\n"
-            + b"A: b\r\n" * 500
-            + b"\r\n",
+            chunked + size + b"\r\n" + body,
+            chunked + b"%x\r\n" % len(body) + body + many_trailers,
             request.replace(b"HTTP/1.1", random.choice((b"HTTP/0.9", b"HTTP/9.9", b"", b"ICY"))),
             request.replace(b"Host: localhost\r\n", b"\0: \0\r\n"),
             random.randbytes(random.choice((1, 100, 5000))),
@@ -269,11 +233,11 @@ def wire(random: Random, seed: int) -> Input:
             request + request[: random.randrange(len(request))],
         )
     )
-    return Input(seed, "wire", broken, whole=False)
+    return HostileRequest(seed, "broken http", wire, complete=False)
 
 
-# How often each is made.
-MAKERS: Final[dict[Callable[[Random, int], Input], int]] = {
+# Relative frequencies.
+MAKERS: Final[dict[Callable[[Random, int], HostileRequest], int]] = {
     image_body: 60,
     json_body: 12,
     form_body: 8,
@@ -281,45 +245,12 @@ MAKERS: Final[dict[Callable[[Random, int], Input], int]] = {
     odd_headers: 6,
     accept: 4,
     odd_path: 5,
-    wire: 3,
+    broken_http: 3,
 }
 
 
-def http(
-    body: bytes, headers: dict[str, str], path: str = MODEL_PATH, method: str = "POST"
-) -> bytes:
-    """A request that is right but for what it was given."""
-    all_headers = {
-        "Host": "localhost",
-        "Connection": "close",
-        "Content-Length": str(len(body)),
-        **headers,
-    }
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {all_headers[name]}" for name in all_headers)]
-    return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + body
-
-
-def multipart(parts: list[Part], content_type: str) -> bytes:
-    """The parts, each with its name, content and further attributes."""
-    body = b""
-    for name, content, attributes in parts:
-        disposition = f'form-data; name="{name}"'
-        for key in attributes or {}:
-            disposition += f'; {key}="{(attributes or {})[key]}"'
-        head = f"Content-Disposition: {disposition}\r\n"
-        if attributes and content_type:
-            head += f"Content-Type: {content_type}\r\n"
-        body += b"--" + BOUNDARY + b"\r\n" + head.encode() + b"\r\n" + content + b"\r\n"
-    return body + b"--" + BOUNDARY + b"--\r\n"
-
-
-def spoiled_text(random: Random, text: str) -> str:
-    """One odd character put in, or a piece cut out."""
+def corrupted_text(random: Random, text: str) -> str:
+    """`text` with an odd character inserted, up to 3 characters removed, or both."""
     start = random.randrange(len(text) + 1)
     odd = random.choice(("\u00e9", "\0", "\\", '"', " ", "-", "=", "%", "\n", "\U0001f600", ""))
     return text[:start] + odd + text[start + random.choice((0, 1, 3)) :]
-
-
-def header_text(text: str) -> str:
-    """`text` on one line."""
-    return text.replace("\r", " ").replace("\n", " ")
