@@ -1,11 +1,12 @@
-"""The ways of answering that the service is measured against, with the same weights.
+"""The plain ways of serving the same weights, which ours is measured against.
 
-    python -m scripts.peers --preset voc-resnet50 --weights FILE --way recipe --port 8090
+    python -m scripts.bench.baselines --preset voc-resnet50 --weights FILE --way recipe --port 8090
 
-`recipe` is torchvision's DeepLabV3 as its documentation has it, with a mask at the photo's own
-size as a PNG; `image_segmenter` is what the handler of that name in pytorch/serve 0.12 does
-(ts/torch_handler/image_segmenter.py): a crop of 224x224, answered as nested lists of class and
-probability. Both run eager fp32 behind a minimal HTTP server, which costs less than TorchServe.
+`recipe` is torchvision's DeepLabV3 as its documentation shows it, and responds with a PNG mask of
+the photo's own size. `image_segmenter` does what the handler of that name does in pytorch/serve
+0.12 (ts/torch_handler/image_segmenter.py): it crops to 224x224 and responds with nested lists of
+class and probability. Both run eager fp32 behind a minimal HTTP server, which costs less than
+TorchServe.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from torchvision.transforms.v2 import functional as tv
 from model.preset import Preset, load_preset
 from scripts.archive.checkpoint import read_checkpoint
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+TORCHVISION_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": deeplabv3_resnet50,
     "resnet101": deeplabv3_resnet101,
 }
 
-Answer = Callable[[bytes], bytes]
+Baseline = Callable[[nn.Module, Preset, bytes], bytes]  # network, preset, image file -> body
 
 
 def torchvision_network(preset: Preset, state: dict[str, Tensor]) -> nn.Module:
-    """torchvision's own DeepLabV3 with the weights `state`, for evaluation, fp32 on the CPU."""
+    """torchvision's own DeepLabV3 with the weights `state`, in eval mode, fp32 on the CPU."""
     aux = any(name.startswith("aux_classifier.") for name in state)
-    net = NETWORKS[preset.backbone](
+    net = TORCHVISION_NETWORKS[preset.backbone](
         weights=None, weights_backbone=None, num_classes=preset.num_classes, aux_loss=aux
     )
     net.load_state_dict(state)
@@ -50,7 +51,7 @@ def torchvision_network(preset: Preset, state: dict[str, Tensor]) -> nn.Module:
 
 @torch.inference_mode()
 def recipe(net: nn.Module, preset: Preset, data: bytes) -> bytes:
-    """Image file -> PNG of class ids, at the photo's size."""
+    """Image file -> PNG of class ids, of the photo's size."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     pixels = tv.to_dtype(tv.pil_to_tensor(image), torch.float32, scale=True)
     pixels = tv.resize(pixels, [preset.short_side], antialias=True)
@@ -64,36 +65,33 @@ def recipe(net: nn.Module, preset: Preset, data: bytes) -> bytes:
 
 @torch.inference_mode()
 def image_segmenter(net: nn.Module, preset: Preset, data: bytes) -> bytes:
-    """Image file -> JSON, [224][224][class, probability]; indented, as TorchServe writes it."""
+    """Image file -> JSON, [224][224][class, probability]; indented, as TorchServe does."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     image = tv.center_crop(tv.resize(image, [256]), [224, 224])
     pixels = tv.to_dtype(tv.pil_to_tensor(image), torch.float32, scale=True)
     pixels = tv.normalize(pixels, list(preset.mean), list(preset.std))
     probability, label = net(pixels[None])["out"].softmax(1).max(1)
-    answer = torch.stack([label.float(), probability], dim=-1)[0]
-    return json.dumps(answer.tolist(), indent=2).encode()
+    pairs = torch.stack([label.float(), probability], dim=-1)[0]
+    return json.dumps(pairs.tolist(), indent=2).encode()
 
 
-WAYS: dict[str, Callable[[nn.Module, Preset, bytes], bytes]] = {
-    "recipe": recipe,
-    "image_segmenter": image_segmenter,
-}
+BASELINES: dict[str, Baseline] = {"recipe": recipe, "image_segmenter": image_segmenter}
 
 
-def serve(answer: Answer, port: int) -> None:
-    """Answer POSTs on 127.0.0.1, one forward at a time, until interrupted. Port 0 takes a free one.
+def serve(respond: Callable[[bytes], bytes], port: int) -> None:
+    """Respond to POSTs on 127.0.0.1, one at a time, until interrupted. Port 0 takes a free one.
 
-    Prints the port when it listens.
+    Prints the port as soon as it listens.
     """
-    one_at_a_time = threading.Lock()  # a forward has all cores; two at once would only share them
+    forward_lock = threading.Lock()  # a forward pass uses all cores; two would only share them
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
-            with one_at_a_time:
-                body = answer(data)
+            with forward_lock:
+                body = respond(data)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -109,12 +107,12 @@ def serve(answer: Answer, port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.peers", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m scripts.bench.baselines", description=(__doc__ or "").split("\n\n")[0]
     )
     add = parser.add_argument
     add("--preset", required=True, help="a preset's name or file")
     add("--weights", type=Path, required=True, help="a checkpoint of it")
-    add("--way", choices=sorted(WAYS), required=True)
+    add("--way", choices=sorted(BASELINES), required=True)
     add("--port", type=int, default=0)
     add("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -122,7 +120,7 @@ def main() -> None:
     preset = load_preset(options.preset)
     net = torchvision_network(preset, read_checkpoint(options.weights))
     with contextlib.suppress(KeyboardInterrupt):
-        serve(partial(WAYS[options.way], net, preset), options.port)
+        serve(partial(BASELINES[options.way], net, preset), options.port)
 
 
 if __name__ == "__main__":

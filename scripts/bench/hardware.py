@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""The machine on which a measurement was made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import platform
 from pathlib import Path
 
 
-def processor() -> str:
-    """The processor's name; on Linux, where Python does not know it, from the kernel."""
+def processor_name() -> str:
+    """The processor's name: on Linux from the kernel, since Python does not know it there."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
