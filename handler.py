@@ -1,193 +1,160 @@
-"""TorchServe's entry into the archive: photos in, class masks out.
+"""TorchServe's adapter: its rows and context -> requests -> responses -> its context.
 
-    bytes -> decode -> group by shape -> forward -> mask -> encode -> bytes
-
-A request that fails at any step gets its own answer; the others of its batch go on.
+Everything that computes a response is in serving/runtime/service.py and knows no engine. This file
+holds what is TorchServe's own: how it passes requests, how it takes responses, and what it cannot
+send. Facts about TorchServe are those of version 0.12.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any  # for TorchServe's context, which has no types
 
-from torch import Tensor
-
-from imaging import Limits
-from imaging.decode.budget import PixelBudget
-from imaging.mask.class_mask import triton_works
-from serving.formats import check_size, encode, needs_confidence, needs_original
-from serving.label_map import void_id
-from serving.model_info import ModelInfo
-from serving.request.parse import headers_of, is_describe, read_request
-from serving.response.answer import Answer, json_answer, send
-from serving.response.model_card import model_card
-from serving.response.sending import sendable
-from serving.response.viewer import page_answer
-from serving.runtime.call import Call
-from serving.runtime.device import exit_if_lost, largest_group, pick_device, share_cores
-from serving.runtime.golden import check_golden
-from serving.runtime.loading import load_model
-from serving.runtime.malloc import TRIM_SECONDS, keep_little_memory, trim_memory
-from serving.runtime.pipeline import (
-    Photo,
-    Segmentation,
-    forward,
-    group_by_shape,
-    read_photo,
-    segment,
-    select,
-)
-from serving.telemetry.metrics import Batch, starting, write
-from serving.telemetry.reporter import Reporter
-from serving.types import Request
+from serving.errors import batch_too_large, response_too_large
+from serving.runtime.device import pick_device, share_cores
+from serving.runtime.service import SegmentationService, load_service
+from serving.telemetry.metrics import Sample, worker_start_samples
+from serving.types import HttpRequest, Response
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+# Bytes of a response. At most max_response_size in config.properties, which the worker is not told:
+# a larger response ends the worker. The largest of an image is 200 MB, npy of 50 megapixels in more
+# than 256 classes.
+MAX_RESPONSE_BYTES = 1 << 30
 
-# Pixels decoded, or drawn and encoded, at the same time: two of the largest images, eight of a
-# phone's 12 megapixels. Eight progressive JPEGs of 50 megapixels so take 0.8 GB instead of 2.3; the
-# worst kind (float TIFF) takes 20 bytes for each pixel, 2 GB in all.
-PIXELS_AT_ONCE = 100_000_000
+# On each read of up to 64 kB from the worker's socket TorchServe parses and copies all complete
+# responses of the batch again (ModelResponseDecoder.java): seven of 16 MB are 80 GB of copies, and
+# `responseTimeout` comes first. The limit is some seconds of one core. It admits eight responses of
+# 4 MB, three of 13 MB, two of 22 MB, and any single one.
+READ_BYTES = 1 << 16
+MAX_RECOPIED_BYTES = 8 << 30
 
 
 class SegmentationHandler:
-    """Answers TorchServe's batches: one object a worker, one batch at a time."""
+    """TorchServe creates one per worker and calls `handle` with one batch at a time."""
+
+    service: SegmentationService
 
     def initialize(self, context: Any) -> None:
-        """Load the archive in `context.system_properties["model_dir"]`, ready for a first answer.
+        """Load the archive in `context.system_properties["model_dir"]`, ready for a first batch.
 
         Raises where it cannot; TorchServe then reports the worker as failed.
         """
-        # TorchServe asks for every body. It would parse JSON before any limit is checked, and make
-        # 1 GB of 48 MB of "[],[],[]".
+        # Otherwise TorchServe parses JSON bodies before any limit is checked, and makes 1 GB of
+        # 48 MB of "[],[],[]".
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
-        write(starting(), context.metrics)
-        keep_little_memory()
-        folder = Path(context.system_properties["model_dir"])
+        write_samples(worker_start_samples(), context.metrics)
         config = context.model_yaml_config or {}
-        self.device = pick_device(context.system_properties.get("gpu_id"))
-        threads = share_cores(workers=config.get("minWorkers", 1))
-        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
-        self.trimmed = time.monotonic()
-        self.limits = Limits()
-        self.budget = PixelBudget(PIXELS_AT_ONCE)
-        self.model = load_model(folder, self.device, config.get("precision", "auto"))
-        self.preset = self.model.preset
-        self.reporter = Reporter(self.preset.labels)
-        version = context.manifest["model"]["modelVersion"]
-        self.info = ModelInfo(self.preset.name, version, self.model.digest)
-        self.card = json_answer(model_card(self.preset, self.info, self.limits))
-        self.page = page_answer(self.preset)
-        if self.device.type == "cuda":
-            triton_works(self.device)  # compiles here, not in the first requests' threads
-        off = check_golden(self.model.net, self.preset, self.device, folder)
-        logger.info("the golden image's logits are off by %.2f %%: in service", 100 * off)
+        self.service = load_service(
+            Path(context.system_properties["model_dir"]),
+            context.manifest["model"]["modelVersion"],
+            pick_device(context.system_properties.get("gpu_id")),
+            precision=config.get("precision", "auto"),
+            threads=share_cores(workers=config.get("minWorkers", 1)),
+            response_limit=limit_responses,
+        )
 
-    def handle(self, rows: Sequence[Mapping[str, object]], context: Any) -> list[bytes]:
-        """The bodies of the answers to a batch, in its order; the rest is set on `context`."""
-        calls = [
-            Call(row, headers_of(context, index), context.get_request_id(index))
-            for index, row in enumerate(rows)
-        ]
-        batch = Batch(len(calls), calls[0].request_id)
-        # At every step a value may be an Answer instead: then that call is settled, and passed on.
-        with batch.stage("decode"):
-            requests = [call.attempt("decode", self.read, call) for call in calls]
-            photos = self.each("decode", self.photo, calls, requests)
-        with batch.stage("forward"):
-            logits = self.forward(calls, photos, batch)
-        with batch.stage("mask"):
-            masks = self.each("mask", self.segmentation, calls, requests, photos, logits)
-        with batch.stage("encode"):
-            answers = sendable(self.each("encode", self.answer, calls, requests, masks))
-        for call in calls:
-            call.took("batch", sum(batch.seconds.values()))  # in which it waited for the others
-        for request, answer in zip(requests, answers):
-            if isinstance(request, Request) or answer.status != HTTPStatus.OK:  # else no image
-                batch.answered(getattr(request, "output", None), answer.status)
-        self.reporter.report(batch, logits, context.metrics)
-        if time.monotonic() > self.trimmed + TRIM_SECONDS:
-            self.trimmed = time.monotonic()
-            self.threads.submit(trim_memory)  # while the answers are on their way
+    def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """The response bodies of a batch, in its order; status and headers are set on `context`."""
+        if is_describe(rows, context):
+            return [set_response(self.service.model_card, context, 0)]
+        requests = [http_request(row, context, index) for index, row in enumerate(rows)]
+        result = self.service.respond(requests)
+        write_samples(result.samples, context.metrics)
         return [
-            send(self.sign(answer, call), context, index)
-            for index, (call, answer) in enumerate(zip(calls, answers))
+            set_response(response, context, index)
+            for index, response in enumerate(result.responses)
         ]
 
-    def read(self, call: Call) -> Request | Answer:
-        """What the caller asks for, or the answer where that takes no photo."""
-        if is_describe(call.row, call.headers):
-            return self.card
-        request = read_request(call.row, call.headers, self.preset.labels)
-        return self.page if request.image is None else request
 
-    def each(
-        self, name: str, step: Callable[..., T], calls: Sequence[Call], *inputs: Sequence[object]
-    ) -> list[T | Answer]:
-        """A step for every call, in threads: Pillow and PyTorch let go of the interpreter's lock.
-
-        The masks of four photos are made 1.06 to 1.38 times as fast on two cores as in a row (0.3
-        to 12 megapixels), with confidence 1.2 to 1.6 times.
-        """
-
-        def attempt(call: Call, *values: object) -> T | Answer:
-            return call.attempt(name, step, *values)
-
-        return list(self.threads.map(attempt, calls, *inputs))
-
-    def photo(self, request: Request) -> Photo:
-        assert request.image is not None
-        keep_original = needs_original(request)
-        photo = read_photo(request.image, self.preset, self.limits, keep_original, self.budget)
-        check_size(request, photo.size)
-        return photo
-
-    def forward(
-        self, calls: Sequence[Call], photos: Sequence[Photo | Answer], tally: Batch
-    ) -> list[Tensor | Answer]:
-        """Each photo's logits (1, num_classes, h, w), from one forward for all of a shape."""
-        pixels = {
-            index: item.pixels for index, item in enumerate(photos) if isinstance(item, Photo)
-        }
-        results: list[Any] = list(photos)
-        tally.shapes = len({tensor.shape for tensor in pixels.values()})
-        for group in group_by_shape(pixels, largest_group(self.device)):
-            started = time.perf_counter()
-            images = [pixels[index] for index in group]
-            outcomes = forward(self.model.net, images, self.preset, self.device, tally.retried)
-            exit_if_lost(self.device)
-            seconds = time.perf_counter() - started
-            for index, outcome in zip(group, outcomes):
-                results[index] = calls[index].attempt("forward", logits_or_raise, outcome)
-                calls[index].took("forward", seconds)
-        return results
-
-    def segmentation(self, request: Request, photo: Photo, logits: Tensor) -> Segmentation:
-        height, width = photo.size
-        with self.budget.spend(height * width):
-            whole = segment(photo, logits, needs_confidence(request))
-            return select(whole, request.options, void_id(self.preset.labels))
-
-    def answer(self, request: Request, segmentation: Segmentation) -> Answer:
-        with self.budget.spend(segmentation.mask.size):
-            return encode(request, segmentation, self.preset, self.info)
-
-    def sign(self, answer: Answer, call: Call) -> Answer:
-        """Say on the answer which model gave it, and where the time went."""
-        signature = {**self.info.headers(), "Server-Timing": call.server_timing()}
-        return replace(answer, headers={**answer.headers, **signature})
+def http_request(row: Mapping[str, Any], context: Any, index: int) -> HttpRequest:
+    """Item `index` of a batch; `row` maps its parts and query parameters to their bytes."""
+    headers = headers_of(context, index)
+    path_suffix = headers.pop("url_path", "")
+    return HttpRequest(context.get_request_id(index), headers, row, path_suffix)
 
 
-def logits_or_raise(outcome: Tensor | Exception) -> Tensor:
-    """What `forward` holds for an image: its logits, or why there are none."""
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+def headers_of(context: Any, index: int) -> dict[str, str]:
+    """The headers of the batch's item `index`, under lower-case names.
+
+    TorchServe keeps the client's spelling, and puts the parts' own headers among them as dicts,
+    which are left out. It spells its own headers in lower case, so they win a clash.
+
+    Netty adds `content-length: 0` to a request that declares no body, as a GET does. It is left
+    out again if the client spells its own headers in another way.
+    """
+    received = context.get_all_request_header(index)
+    headers = {
+        name.lower(): received[name]
+        for name in sorted(received)  # capitals sort before lower case
+        if isinstance(received[name], str)
+    }
+    if received.get("content-length") == "0" and "Host" in received:
+        del headers["content-length"]
+    return headers
+
+
+def is_describe(rows: Sequence[Mapping[str, Any]], context: Any) -> bool:
+    """Whether this is the management API's `GET /models/{name}?customized=true`, a batch of one.
+
+    Any client can send the header, but only that call has an empty row.
+    """
+    return not rows[0] and headers_of(context, 0).get("describe", "").lower() == "true"
+
+
+def set_response(response: Response, context: Any, index: int) -> bytes:
+    """Set status and headers of the batch's item `index` on the context; return its body.
+
+    It is TorchServe's only way to respond with an error to a single request of a batch. It sends
+    UTF-8 but counts characters: one beyond ASCII in a header shifts all that follows on the
+    worker's socket, and a line break there ends the worker. Responses hold none.
+    """
+    context.set_response_status(response.status, HTTPStatus(response.status).phrase, index)
+    context.set_response_content_type(index, response.content_type)
+    for name, value in response.headers.items():
+        context.set_response_header(index, name, value)
+    return response.body
+
+
+def limit_responses(
+    responses: Sequence[Response], max_bytes: int = MAX_RESPONSE_BYTES
+) -> list[Response]:
+    """The responses of a batch, in its order; an error in place of each that cannot be sent.
+
+    413 where it is too large by itself, 503 where it is too large after those before it: alone it
+    can be sent, and the client is told to retry.
+    """
+    sendable: list[Response] = []
+    bytes_before = 0
+    recopied = 0
+    for response in responses:
+        size = len(response.body)
+        if size > max_bytes:
+            response = response_too_large(size, max_bytes)
+        elif recopied + bytes_before * size // READ_BYTES > MAX_RECOPIED_BYTES:
+            response = batch_too_large()
+        recopied += bytes_before * len(response.body) // READ_BYTES
+        bytes_before += len(response.body)
+        sendable.append(response)
+    return sendable
+
+
+def write_samples(samples: Iterable[Sample], metrics: Any) -> None:
+    """Record the samples that metrics.yaml declares with `metrics`, `context.metrics` or None.
+
+    TorchServe's own look-up takes a type from the package ts, which an archive does not import.
+    Metrics that cannot be written cost no response.
+    """
+    by_type: Mapping[object, Mapping[str, Any]] = getattr(metrics, "cache", {})
+    declared = {name: metric for group in by_type.values() for name, metric in group.items()}
+    try:
+        for name, value, labels in samples:
+            if name in declared:
+                declared[name].add_or_update(value, list(labels))
+    except Exception:
+        logger.exception("metrics of a batch could not be written")

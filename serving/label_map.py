@@ -17,18 +17,18 @@ VOID: Final = "void"
 VOID_COLOUR: Final = (0, 0, 0)  # an overlay leaves the photo as it is under black
 
 
-class Legend(NamedTuple):
-    """Labels and colours by the value of a pixel; those of values that never occur are void's."""
+class LabelMap(NamedTuple):
+    """Labels and colours by pixel value; values between the classes and void are void's, too."""
 
     labels: Sequence[str]
     palette: Sequence[Colour]
     void: int
 
 
-def legend_of(preset: Preset) -> Legend:
+def label_map_of(preset: Preset) -> LabelMap:
     void = void_id(preset.labels)
     gap = max(0, void + 1 - preset.num_classes)
-    return Legend(
+    return LabelMap(
         preset.labels + (VOID,) * gap,
         preset.palette + (VOID_COLOUR,) * gap,
         void,

@@ -1,8 +1,31 @@
-"""What a request asks for, as values: read by `request`, honoured by `pipeline` and `outputs`."""
+"""The values that a request becomes on its way to a response."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from serving import wire
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request as an engine received it.
+
+    `parts` holds the fields of a form and the parameters of a query under their names; a body that
+    is not a form is the part `body`. `path_suffix` is what follows the model and its version in the
+    path.
+    """
+
+    id: str
+    headers: Mapping[str, str]  # names in lower case
+    parts: Mapping[str, bytes | bytearray]
+    path_suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -14,19 +37,65 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Tensors:
-    """What an Open Inference v2 request says of its answer."""
+class TensorOptions:
+    """What an Open Inference v2 request says about its response."""
 
-    id: str | None = None  # the client's own, to be echoed
-    names: tuple[str, ...] = ("mask",)
-    binary: frozenset[str] = frozenset()  # those of `names` to be sent as raw bytes
+    id: str | None = None  # the client's own, echoed
+    names: tuple[str, ...] = ("mask",)  # of the tensors to send
+    binary: frozenset[str] = frozenset()  # those of `names` to send as raw bytes
 
 
 @dataclass(frozen=True)
-class Request:
-    """An image, still encoded, and the name of the output; no image where that is the page."""
+class SegmentationRequest:
+    """An encoded image and how its segmentation is to be sent back."""
 
-    image: bytes | None
-    output: str
+    image: bytes
+    output: str  # a key of serving.formats.FORMATS
     options: Options = Options()
-    tensors: Tensors = Tensors()
+    tensors: TensorOptions = TensorOptions()
+
+
+@dataclass(frozen=True)
+class ViewerRequest:
+    """A browser that wants the page on which to try the model."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of an upright photo of H x W pixels; void where it has none."""
+
+    mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, or int32 where an id is beyond 255
+    confidence: npt.NDArray[np.uint8] | None  # (H, W) probability of the winning class x 255
+    original: Image.Image | None  # the photo, RGB, where the response shows it
+
+
+@dataclass(frozen=True)
+class Response:
+    """A complete HTTP response. `headers` are those beyond the content type."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def json(cls, content: object, status: int = 200) -> Response:
+        """A response in compact ASCII JSON. Raises ValueError for NaN and infinity."""
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return cls(status, wire.JSON, text.encode("ascii"))
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A served model's name and version, and "sha256:<64 hex digits>" of its weights file."""
+
+    name: str
+    version: str
+    digest: str
+
+    def headers(self) -> dict[str, str]:
+        return {
+            "Model-Name": self.name,
+            "Model-Version": self.version,
+            "Model-Digest": self.digest,
+        }

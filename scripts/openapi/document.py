@@ -12,15 +12,13 @@ from typing import Any
 
 from imaging import Limits
 from model.preset import Preset
-from scripts.openapi.examples import DIGEST, IMAGE, answers, errors, json_inputs
+from scripts.openapi.examples import DIGEST, IMAGE, errors, json_inputs
+from scripts.openapi.examples import responses as example_responses
 from scripts.openapi.schemas import ERROR, FRONTEND_ERROR, MANAGED, OUTPUT_SCHEMAS, SHARE, TEXT
-from serving.formats import JSON, OUTPUTS
-from serving.model_info import ModelInfo
-from serving.request.json_body import SHAPES
-from serving.request.options import HEADERS, OPTIONS
-from serving.response.answer import Answer
+from serving.formats import FORMATS
 from serving.response.model_card import model_card
-from serving.response.viewer import PAGE_MEDIA_TYPE
+from serving.types import ModelInfo, Response
+from serving.wire import JSON, JSON_SHAPES, OPTION_DESCRIPTIONS, OPTION_HEADERS, PAGE_MEDIA_TYPE
 
 Json = dict[str, object]
 
@@ -60,7 +58,8 @@ def document(preset: Preset) -> Json:
     card = model_card(preset, ModelInfo(preset.name, "1.0", DIGEST), Limits())
     # TorchServe has it in a list of the model's versions, among what it says of them itself.
     told = [{"modelName": "segmenter", "modelVersion": "1.0", "customizedMetadata": card}]
-    given = answers(preset)
+    given = example_responses(preset)
+    _, kserve, open_inference, _ = JSON_SHAPES
     segmentation: Json = {
         "description": "The segmentation, as named or chosen.",
         "headers": answer_headers(),
@@ -92,12 +91,14 @@ def document(preset: Preset) -> Json:
                         "name": "output",
                         "in": "path",
                         "required": True,
-                        "schema": {"enum": list(OUTPUTS)},
+                        "schema": {"enum": list(FORMATS)},
                     }
                 ],
             },
-            "/v1/models/segmenter:predict": {"post": protocol("kserve", given, SHAPES[1])},
-            "/v2/models/segmenter/infer": {"post": protocol("open-inference", given, SHAPES[2])},
+            "/v1/models/segmenter:predict": {"post": protocol("kserve", given, kserve)},
+            "/v2/models/segmenter/infer": {
+                "post": protocol("open-inference", given, open_inference)
+            },
             "/models/segmenter": {
                 "servers": [{"url": "http://127.0.0.1:8081"}],
                 "get": {
@@ -148,12 +149,12 @@ def segmenting(name: str, summary: str, statuses: Iterable[str]) -> Json:
     }
 
 
-def protocol(output: str, given: Mapping[str, Answer], shape: str) -> Json:
+def protocol(output: str, given: Mapping[str, Response], shape: str) -> Json:
     """A path whose requests and answers are of one form."""
     sent = {"image": {"value": json.loads(shape.replace("<base64>", IMAGE_TEXT))}}
     return {
         "operationId": output,
-        "summary": OUTPUTS[output].content,
+        "summary": FORMATS[output].content,
         "parameters": options(),
         "requestBody": {
             "required": True,
@@ -161,7 +162,7 @@ def protocol(output: str, given: Mapping[str, Answer], shape: str) -> Json:
         },
         "responses": {
             "200": {
-                "description": OUTPUTS[output].content,
+                "description": FORMATS[output].content,
                 "headers": answer_headers(),
                 "content": outputs({output: given[output]}),
             },
@@ -176,8 +177,11 @@ def protocol(output: str, given: Mapping[str, Answer], shape: str) -> Json:
 def inputs() -> Json:
     fields: Json = {
         "image": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "output": {"enum": list(OUTPUTS)},
-        **{name: {"type": "string", "description": text} for name, text in OPTIONS.items()},
+        "output": {"enum": list(FORMATS)},
+        **{
+            name: {"type": "string", "description": text}
+            for name, text in OPTION_DESCRIPTIONS.items()
+        },
     }
     documents = {
         shape: {"value": value} for shape, value in zip(("plain", "v1", "v2", "hf"), json_inputs())
@@ -190,7 +194,7 @@ def inputs() -> Json:
             "examples": {"form": {"value": {"image": "<the file>", "output": "json"}}},
         },
         JSON: {
-            "schema": {"type": "object", "description": " or ".join(SHAPES)},
+            "schema": {"type": "object", "description": " or ".join(JSON_SHAPES)},
             "examples": documents,
         },
     }
@@ -201,16 +205,16 @@ def options() -> list[Json]:
     schemas: Json = {"classes": {"type": "string"}, "threshold": SHARE}
     return [
         {
-            "name": HEADERS[name],
+            "name": OPTION_HEADERS[name],
             "in": "header",
             "description": content,
             "schema": schemas[name],
         }
-        for name, content in OPTIONS.items()
+        for name, content in OPTION_DESCRIPTIONS.items()
     ]
 
 
-def outputs(given: Mapping[str, Answer]) -> Json:
+def outputs(given: Mapping[str, Response]) -> Json:
     """By media type, with an example of every output."""
     names_of: dict[str, list[str]] = {}
     for name, answer in given.items():
@@ -224,18 +228,18 @@ def outputs(given: Mapping[str, Answer]) -> Json:
                 if schemas
                 else {}
             ),
-            "examples": {name: example(given[name], OUTPUTS[name].content) for name in names},
+            "examples": {name: example(given[name], FORMATS[name].content) for name in names},
         }
     return content
 
 
-def example(answer: Answer, summary: str) -> Json:
+def example(answer: Response, summary: str) -> Json:
     if is_json(answer.content_type):
         return {"summary": summary, "value": json.loads(answer.body)}
     return {"summary": summary, "externalValue": data_url(answer.content_type, answer.body)}
 
 
-def refusals(answers: Iterable[Answer]) -> Json:
+def refusals(answers: Iterable[Response]) -> Json:
     """By status, with an example of every code."""
     responses: dict[str, Json] = {}
     for answer in answers:

@@ -1,4 +1,4 @@
-"""Which output the Accept header asks for (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the output format that suits an Accept header (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MEDIA_RANGE = re.compile(rf"({TOKEN})/({TOKEN})")
 # Looser than the RFC, which wants the leading digit and three decimals at most: Java sends "q=.2".
 WEIGHT = re.compile(r"[01]|[01]?\.[0-9]{1,9}|[01]\.")
 
-# How closely a range fits a media type: the type itself, its family ("image/*"), anything ("*/*").
+# Specificity of a media range: the type itself, its family ("image/*"), anything ("*/*").
 BY_NAME, BY_FAMILY, BY_WILDCARD = 2, 1, 0
 
 
 def choose_output(accept: str | None, available: Mapping[str, str]) -> str:
-    """The name in `available` (name -> media type) whose media type the client likes best.
+    """The name in `available` (name -> media type) whose media type the client prefers.
 
-    At equal weight a type that the client names goes before one that it takes by a wildcard
-    ("application/json, */*" is answered in JSON), then the order of `available` decides.
+    At equal weight a type that the client names goes before one that a wildcard covers
+    ("application/json, */*" gets JSON), then the order of `available` decides.
     Raises RequestError 406 where none is acceptable.
     """
     ranges = parse_accept(accept)
@@ -34,7 +34,8 @@ def choose_output(accept: str | None, available: Mapping[str, str]) -> str:
         raise RequestError(
             406,
             "not_acceptable",
-            f"None of the accepted media types can be had. Accept one of {', '.join(media_types)}.",
+            "None of the accepted media types is available. "
+            f"Accept one of {', '.join(media_types)}.",
             media_types=media_types,
         )
     return best
@@ -43,9 +44,9 @@ def choose_output(accept: str | None, available: Mapping[str, str]) -> str:
 def parse_accept(accept: str | None) -> dict[str, float]:
     """An Accept header as media range -> weight in [0, 1].
 
-    What is malformed is left out; a header of which nothing is left, and a missing one, take all.
-    Parameters other than the weight are left out as well: no output has any, and a client that
-    says "application/json;charset=utf-8" wants JSON.
+    Malformed elements are ignored; a missing header, or one without a valid element, accepts
+    everything. Parameters other than the weight are ignored: no format has any, and a client that
+    sends "application/json;charset=utf-8" wants JSON.
     """
     ranges: dict[str, float] = {}
     for element in (accept or "").split(",", MAX_RANGES)[:MAX_RANGES]:

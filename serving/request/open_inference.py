@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, for what it has beyond an image in JSON.
+"""Requests in the Open Inference Protocol v2.
 
 https://github.com/kserve/open-inference-protocol, and its binary extension, in which tensors follow
 the JSON as raw bytes:
@@ -10,24 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
-
-from imaging.export.json_arrays import json_bytes
 from serving.errors import RequestError
-from serving.request.json_body import bytes_tensor, parse_json
+from serving.request.json_body import decode_base64, image_missing, only_item, parse_json
 from serving.request.options import quoted
-from serving.response.answer import Answer
-from serving.response.result import Result
-from serving.types import Tensors
-
-# Bytes of JSON before the tensors. TorchServe passes it on, and back.
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-
-TENSORS: Final = ("mask", "confidence")  # those that can be asked for
+from serving.types import TensorOptions
+from serving.wire import INFERENCE_HEADER_LENGTH, TENSORS
 
 MAX_ID: Final = 256  # characters; Triton's clients send a few
 
-DATATYPES: Final = {np.dtype(np.uint8): "UINT8", np.dtype(np.int32): "INT32"}
+
+def is_open_inference(document: Mapping[str, object]) -> bool:
+    return isinstance(document.get("inputs"), list)
+
+
+def open_inference_image(document: Mapping[str, object]) -> bytes:
+    """The image's bytes, in base64. Raises RequestError 400."""
+    return decode_base64(only_item(bytes_tensor(document).get("data")))
+
+
+def bytes_tensor(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The request's only input tensor. Raises RequestError 400 unless it is of type BYTES."""
+    tensor = only_item(document.get("inputs"))
+    if not isinstance(tensor, Mapping) or tensor.get("datatype") != "BYTES":
+        raise image_missing()
+    return tensor
 
 
 def read_binary(body: bytes, header_length: str) -> tuple[object, bytes | None]:
@@ -37,10 +43,14 @@ def read_binary(body: bytes, header_length: str) -> tuple[object, bytes | None]:
     RequestError 400.
     """
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 10):
-        raise _invalid(f"{HEADER_LENGTH} is {quoted(header_length)}, not a number of bytes")
+        raise _invalid(
+            f"{INFERENCE_HEADER_LENGTH} is {quoted(header_length)}, not a number of bytes"
+        )
     end_of_json = int(header_length)
     if end_of_json > len(body):
-        raise _invalid(f"{HEADER_LENGTH} is {end_of_json}, and the body has {len(body)} bytes")
+        raise _invalid(
+            f"{INFERENCE_HEADER_LENGTH} is {end_of_json}, and the body has {len(body)} bytes"
+        )
     document = parse_json(body[:end_of_json])
     element = body[end_of_json:]
     if not element:
@@ -55,53 +65,23 @@ def read_binary(body: bytes, header_length: str) -> tuple[object, bytes | None]:
     )
 
 
-def read_tensors(document: Mapping[str, object]) -> Tensors:
-    """What the request says of its answer. Raises RequestError 400."""
-    answer_id = document.get("id")
-    if answer_id is not None and not (isinstance(answer_id, str) and len(answer_id) <= MAX_ID):
-        raise _invalid(f"the id is {quoted(answer_id)}, not text of at most {MAX_ID} characters")
+def read_tensor_options(document: Mapping[str, object]) -> TensorOptions:
+    """What the request says about its response. Raises RequestError 400."""
+    request_id = document.get("id")
+    if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= MAX_ID):
+        raise _invalid(f"the id is {quoted(request_id)}, not text of at most {MAX_ID} characters")
     outputs = document.get("outputs") or [{"name": "mask"}]
     if not isinstance(outputs, list) or not all(isinstance(entry, Mapping) for entry in outputs):
         raise _invalid('outputs is not a list like [{"name": "mask"}]')
     all_binary = _parameters(document).get("binary_data_output", False)
     is_binary = {
-        _known(entry.get("name")): _parameters(entry).get("binary_data", all_binary) is True
+        _known_tensor(entry.get("name")): _parameters(entry).get("binary_data", all_binary) is True
         for entry in outputs
     }
-    return Tensors(answer_id, tuple(is_binary), frozenset(filter(is_binary.get, is_binary)))
+    return TensorOptions(request_id, tuple(is_binary), frozenset(filter(is_binary.get, is_binary)))
 
 
-def infer_response(result: Result) -> bytes | Answer:
-    """The tensors asked for, [1, H, W] each, as JSON or with their bytes behind it."""
-    asked = result.request.tensors
-    outputs, raw = [], []
-    for name in asked.names:
-        array = result.mask if name == "mask" else result.confidence
-        tensor: dict[str, object] = {
-            "name": name,
-            "shape": [1, *array.shape],
-            "datatype": DATATYPES[array.dtype],
-        }
-        if name in asked.binary:
-            raw.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-            tensor["parameters"] = {"binary_data_size": len(raw[-1])}
-        else:
-            tensor["data"] = array
-        outputs.append(tensor)
-    document = {
-        "model_name": result.info.name,
-        "model_version": result.info.version,
-        **({} if asked.id is None else {"id": asked.id}),
-        "outputs": outputs,
-    }
-    header = json_bytes(document)
-    if not raw:
-        return header
-    body = b"".join([header, *raw])
-    return Answer(200, "application/octet-stream", body, {HEADER_LENGTH: str(len(header))})
-
-
-def _known(name: object) -> str:
+def _known_tensor(name: object) -> str:
     if isinstance(name, str) and name in TENSORS:
         return name
     raise RequestError(
@@ -117,7 +97,7 @@ def _parameters(entry: Mapping[str, object]) -> Mapping[str, object]:
     return parameters if isinstance(parameters, Mapping) else {}
 
 
-def _invalid(what: str) -> RequestError:
+def _invalid(reason: str) -> RequestError:
     return RequestError(
-        400, "invalid_inference_request", f"The Open Inference v2 request cannot be read: {what}."
+        400, "invalid_inference_request", f"The Open Inference v2 request is invalid: {reason}."
     )

@@ -7,19 +7,9 @@ from typing import Final
 
 from serving.errors import RequestError
 from serving.types import Options
+from serving.wire import CLASSES, OPTION_HEADERS, THRESHOLD
 
-CLASSES: Final = "classes"
-THRESHOLD: Final = "threshold"
-
-HEADERS: Final = {CLASSES: "X-Segmenter-Classes", THRESHOLD: "X-Segmenter-Threshold"}
-
-# For the model card.
-OPTIONS: Final = {
-    CLASSES: "labels or ids; pixels of all other classes become void",
-    THRESHOLD: "0..1; pixels whose winning class is less probable become void",
-}
-
-MAX_NAMES: Final = 65_536  # in a list of classes: as many as there can be
+MAX_NAMES: Final = 65_536  # in a list of classes: as many as a model can have
 
 MAX_DIGITS: Final = 60  # of a threshold, as text
 
@@ -29,7 +19,7 @@ QUOTED_CHARACTERS: Final = 60  # of a bad value, in the message that refuses it
 def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str]) -> Options:
     """The options that `sources` hold under their names, the first source first.
 
-    A value is text, in bytes or a str, or what JSON has for it. Empty text counts as none.
+    A value is text, as bytes or str, or a JSON value. Empty text counts as absent.
     Raises RequestError 400.
     """
     classes, threshold = _first(sources, CLASSES), _first(sources, THRESHOLD)
@@ -40,18 +30,18 @@ def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str])
 
 
 def header_options(headers: Mapping[str, str]) -> dict[str, object]:
-    """The options that headers, under lower-case names, hold."""
-    return {name: headers.get(header.lower()) for name, header in HEADERS.items()}
+    """The options in `headers`, whose names are in lower case."""
+    return {name: headers.get(header.lower()) for name, header in OPTION_HEADERS.items()}
 
 
 def quoted(value: object) -> str:
-    """A client's value as a message may show it: ASCII, and not at any length."""
+    """A client's value for an error message: ASCII, of bounded length."""
     text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
     return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
 
 
 def _first(sources: Sequence[Mapping[str, object]], name: str) -> object:
-    """The first value of that name that is none of None and empty text, text without spaces."""
+    """The first value of that name other than None and empty text; text is stripped."""
     for source in sources:
         value = source.get(name)
         if isinstance(value, (bytes, bytearray)):

@@ -1,140 +1,94 @@
-"""What a request asks for: which image, and which output of it.
-
-TorchServe hands a request over as a mapping, here called its row, from the names of its parts (of
-its query parameters, too) to their bytes. A plain body is the part `body`.
-"""
+"""What a request asks for: an image, an output format and options, or the viewer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imaging.errors import UnreadableImage
+from serving import wire
 from serving.errors import RequestError
 from serving.formats import MEDIA_TYPES
-from serving.request.content_negotiation import BY_NAME, choose_output, parse_accept, preference
-from serving.request.json_body import image_in, parse_json, protocol_of
-from serving.request.open_inference import HEADER_LENGTH, read_binary, read_tensors
-from serving.request.options import CLASSES, THRESHOLD, header_options, read_options
-from serving.response.viewer import PAGE, PAGE_MEDIA_TYPE
-from serving.types import Request, Tensors
-
-# Names by which a part says that it is the image. A part of another name is, if it is the only one.
-IMAGE_PARTS = ("image", "file", "data", "body")
-
-# The part, JSON key or query parameter that names the output.
-OUTPUT_PART = "output"
-
-# Parts that are never taken for the image.
-OPTION_PARTS = (OUTPUT_PART, CLASSES, THRESHOLD)
+from serving.request.content_negotiation import (
+    BY_NAME,
+    choose_output,
+    parse_accept,
+    preference,
+)
+from serving.request.huggingface import huggingface_image, is_huggingface
+from serving.request.json_body import base64_field, decode_base64, parse_json
+from serving.request.kserve import is_kserve, kserve_image
+from serving.request.open_inference import (
+    is_open_inference,
+    open_inference_image,
+    read_binary,
+    read_tensor_options,
+)
+from serving.request.options import header_options, read_options
+from serving.request.parts import HOW_TO_SEND, declared_type, image_part
+from serving.types import HttpRequest, SegmentationRequest, TensorOptions, ViewerRequest
 
 # Headers that say that a request has a body (RFC 9112, section 6) and what it is.
 BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
 
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
 
-HOW_TO_SEND = (
-    "Send the image's bytes as the body: curl -T photo.jpg URL, or "
-    "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' URL; "
-    "or as a part of a form: curl -F image=@photo.jpg URL."
-)
+def parse_request(
+    request: HttpRequest, labels: Sequence[str]
+) -> SegmentationRequest | ViewerRequest:
+    """The image, the output format and the options that a request asks for.
 
-
-def headers_of(context: Any, index: int) -> dict[str, str]:
-    """The headers of the batch's item `index`, under lower-case names.
-
-    TorchServe keeps the client's spelling, and puts the parts' own headers among them as dicts,
-    which are left out. Where two spellings of a name meet, the one in lower case wins: so spells
-    TorchServe what it sets itself.
-
-    Netty adds `content-length: 0` to a request that declares no body, as a GET does. It is left
-    out again, if the client spells its own headers otherwise.
-    """
-    received = context.get_all_request_header(index)
-    headers = {
-        name.lower(): received[name]
-        for name in sorted(received)  # capitals sort before lower case
-        if isinstance(received[name], str)
-    }
-    if received.get("content-length") == "0" and "Host" in received:
-        del headers["content-length"]
-    return headers
-
-
-def is_describe(row: Mapping[str, object], headers: Mapping[str, str]) -> bool:
-    """Whether this is the management API's `GET /models/{name}?customized=true`.
-
-    Any client can send the header; the empty row keeps it from taking an image's answer away.
-    """
-    return not row and headers.get("describe", "").lower() == "true"
-
-
-def read_request(
-    row: Mapping[str, object], headers: Mapping[str, str], labels: Sequence[str]
-) -> Request:
-    """The image, the output and the options that a request asks for.
-
-    `headers` are as from `headers_of`, `labels` the model's. The output is named by the path's
-    suffix, else by the JSON key, part or query parameter `output`, else chosen by the Accept
-    header, where a JSON document in a protocol of its own is answered in that if it may be. Options
-    are JSON keys, at the top or in `parameters`, else parts or query parameters, else headers.
+    `labels` are the model's. The format is named by the path's suffix, else by the JSON key, part
+    or query parameter `output`, else by a header, else chosen by Accept, where a JSON document in a
+    protocol of its own gets that protocol's response if Accept allows it. Options are JSON keys, at
+    the top or in `parameters`, else parts or query parameters, else headers.
     Raises RequestError, or UnreadableImage for an empty body.
     """
-    suffix = output_name(headers.get("url_path"))
-    named = output_name(row.get(OUTPUT_PART))
-    part = image_part(row, headers)
+    suffix = format_name(request.path_suffix)
+    field = format_name(request.parts.get(wire.OUTPUT))
+    header = format_name(request.headers.get(wire.OUTPUT_HEADER.lower()))
+    part = image_part(request)
     if not part:
-        return _request_without_image(suffix or named, headers)
+        return _without_image(suffix or field or header, request.headers)
 
-    content, image = _unpack(part, headers)
+    content, image = _body(part, request)
     document = content if isinstance(content, Mapping) else {}
-    named = suffix or output_name(document.get(OUTPUT_PART)) or named
-    output = _choose(named, headers.get("accept"), protocol_of(document))
+    named = suffix or format_name(document.get(wire.OUTPUT)) or field or header
+    output = _choose_output(named, request.headers.get("accept"), protocol_of(document))
     parameters = document.get("parameters")
-    sources = [document, parameters, row, header_options(headers)]
-    return Request(
+    sources = [document, parameters, request.parts, header_options(request.headers)]
+    return SegmentationRequest(
         image_in(content) if image is None else image,
         output,
         read_options([source for source in sources if isinstance(source, Mapping)], labels),
-        read_tensors(document) if output == "open-inference" else Tensors(),
+        read_tensor_options(document) if output == "open-inference" else TensorOptions(),
     )
 
 
-def image_part(row: Mapping[str, object], headers: Mapping[str, str]) -> bytes | bytearray:
-    """The part that is the image; empty bytes where nothing was sent.
+def image_in(document: object) -> bytes:
+    """The image's bytes in a JSON document of one of wire.JSON_SHAPES.
 
-    Raises RequestError 400 where parts were sent and none is the image, or more than one may be.
+    Raises RequestError 400: no image, more than one, or not base64.
     """
-    parts = [name for name in IMAGE_PARTS if name in row]
-    parts = parts or [name for name in row if name not in OPTION_PARTS]
-    if declared_type(headers) == FORM:
-        # What curl declares for --data-binary. The image's bytes were taken apart at "&" and "=".
-        parts = []
-    if len(parts) > 1:
-        raise RequestError(
-            400,
-            "one_image_per_request",
-            f"{len(parts)} parts of the request may be the image. "
-            "Send one image, in a part named image.",
-            parts=len(parts),
-        )
-    if parts:
-        part = row[parts[0]]
-        assert isinstance(part, (bytes, bytearray))  # handler.py sees to it
-        return part
-    if headers.get("content-length", "0") == "0":
-        return b""
-    raise RequestError(400, "image_missing", f"The request holds no image. {HOW_TO_SEND}")
+    if isinstance(document, Mapping):
+        if is_kserve(document):
+            return kserve_image(document)
+        if is_open_inference(document):
+            return open_inference_image(document)
+        if is_huggingface(document):
+            return huggingface_image(document)
+    return decode_base64(base64_field(document))
 
 
-def declared_type(headers: Mapping[str, str]) -> str:
-    """The media type of the whole request, without parameters; empty where none is declared."""
-    return headers.get("content-type", "").split(";")[0].strip().lower()
+def protocol_of(document: Mapping[str, object]) -> str | None:
+    """The output format that is a document's own protocol; None where it is in none."""
+    if is_kserve(document):
+        return "kserve"
+    if is_open_inference(document):
+        return "open-inference"
+    return "huggingface" if is_huggingface(document) else None
 
 
-def output_name(value: object) -> str:
-    """The output that a suffix, part, key or parameter names; empty where it names none."""
+def format_name(value: object) -> str:
+    """The format that a suffix, part, key, parameter or header names; empty where it names none."""
     if value is None:
         return ""
     if isinstance(value, (bytes, bytearray)):
@@ -144,16 +98,17 @@ def output_name(value: object) -> str:
     return value.strip("/ \t\r\n")
 
 
-def _unpack(part: bytes | bytearray, headers: Mapping[str, str]) -> tuple[object, bytes | None]:
+def _body(part: bytes | bytearray, request: HttpRequest) -> tuple[object, bytes | None]:
     """The JSON document that a part holds, if any, and the image, if it is not in the document."""
-    if HEADER_LENGTH.lower() in headers:
-        return read_binary(bytes(part), headers[HEADER_LENGTH.lower()])
-    if declared_type(headers) == JSON:
+    header_length = request.headers.get(wire.INFERENCE_HEADER_LENGTH.lower())
+    if header_length is not None:
+        return read_binary(bytes(part), header_length)
+    if declared_type(request) == wire.JSON:
         return parse_json(part), None
     return None, bytes(part)
 
 
-def _choose(named: str, accept: str | None, protocol: str | None) -> str:
+def _choose_output(named: str, accept: str | None, protocol: str | None) -> str:
     if not named:
         first = {} if protocol is None else {protocol: MEDIA_TYPES[protocol]}
         return choose_output(accept, {**first, **MEDIA_TYPES})
@@ -166,22 +121,22 @@ def _unknown_output() -> RequestError:
     return RequestError(
         400,
         "unknown_output",
-        f"There is no such output of an image. The outputs are {', '.join(MEDIA_TYPES)}; "
-        f"{PAGE} is for a request without an image.",
+        f"Unknown output format. The formats are {', '.join(MEDIA_TYPES)}; "
+        f"{wire.PAGE} is for a request without an image.",
         outputs=list(MEDIA_TYPES),
     )
 
 
-def _request_without_image(named: str, headers: Mapping[str, str]) -> Request:
-    """The page, for a GET that takes HTML. Raises UnreadableImage for all else.
+def _without_image(named: str, headers: Mapping[str, str]) -> ViewerRequest:
+    """The viewer, for a GET that accepts HTML. Raises UnreadableImage for everything else.
 
-    TorchServe does not say which method a request has. One that neither declares a body nor has
-    one is taken for a GET; so is one that asks for HTML by name, as every browser does.
+    An engine need not say which method a request has. One that neither declares a body nor has one
+    is taken for a GET; so is one that names HTML in Accept, as every browser does.
     """
-    if named == PAGE:
-        return Request(None, PAGE)
-    weight, specificity = preference(parse_accept(headers.get("accept")), PAGE_MEDIA_TYPE)
+    if named == wire.PAGE:
+        return ViewerRequest()
+    weight, specificity = preference(parse_accept(headers.get("accept")), wire.PAGE_MEDIA_TYPE)
     declares_body = any(name in headers for name in BODY_HEADERS)
     if not named and weight > 0 and (specificity == BY_NAME or not declares_body):
-        return Request(None, PAGE)
+        return ViewerRequest()
     raise UnreadableImage("image_empty", f"The request has an empty body. {HOW_TO_SEND}")

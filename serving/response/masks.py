@@ -1,4 +1,4 @@
-"""A result as bytes, one function for each of our own forms of answer."""
+"""The mask and its confidence as pictures and arrays."""
 
 from __future__ import annotations
 
@@ -8,39 +8,25 @@ import numpy as np
 
 from imaging.export.overlay import overlay_jpeg
 from imaging.export.png import PALETTE_SIZE, grey_png, mask_png
-from serving.response.answer import json_answer
-from serving.response.result import Result
+from serving.response.encoder_input import EncoderInput
 
 
-def mask(result: Result) -> bytes:
-    palette = result.legend.palette
-    if result.mask.dtype == np.uint8:  # then no value needs more, though void may be 65535
+def palette_png(content: EncoderInput) -> bytes:
+    palette = content.label_map.palette
+    if content.mask.dtype == np.uint8:  # then no value needs more, though void may be 65535
         palette = palette[:PALETTE_SIZE]
-    return mask_png(result.mask, palette)
+    return mask_png(content.mask, palette)
 
 
-def overlay(result: Result) -> bytes:
-    return overlay_jpeg(result.original, result.mask, result.legend.palette)
+def overlay(content: EncoderInput) -> bytes:
+    return overlay_jpeg(content.original, content.mask, content.label_map.palette)
 
 
-def summary(result: Result) -> bytes:
-    height, width = result.size
-    info = result.info
-    return json_answer(
-        {
-            "size": {"width": width, "height": height},
-            "model": {"name": info.name, "version": info.version, "digest": info.digest},
-            "void": result.legend.void,
-            "classes": result.classes(),
-        }
-    ).body
+def confidence_png(content: EncoderInput) -> bytes:
+    return grey_png(content.confidence)
 
 
-def confidence(result: Result) -> bytes:
-    return grey_png(result.confidence)
-
-
-def npy(result: Result) -> bytes:
+def npy(content: EncoderInput) -> bytes:
     file = io.BytesIO()
-    np.save(file, result.mask, allow_pickle=False)
+    np.save(file, content.mask, allow_pickle=False)
     return file.getvalue()

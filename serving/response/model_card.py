@@ -1,19 +1,17 @@
-"""The model card: what a client has to know of the served model, for programs as for people."""
+"""The model card: what a client has to know about the served model, for programs and people."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
-from imaging.decode.decoder import Limits
+from imaging import Limits
 from imaging.decode.formats import READ_FORMATS
 from imaging.resize import MAX_ASPECT
 from model.preset import Preset
-from serving.formats import OUTPUTS
+from serving import wire
+from serving.formats import FORMATS
 from serving.label_map import void_id
-from serving.model_info import ModelInfo
-from serving.request.json_body import SHAPES
-from serving.request.options import HEADERS, OPTIONS
-from serving.response.viewer import PAGE, PAGE_MEDIA_TYPE
+from serving.types import ModelInfo
 
 
 def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, object]:
@@ -47,27 +45,27 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
             "formats": list(READ_FORMATS),
             **asdict(limits),
             "images_per_request": 1,
-            "json": list(SHAPES),
+            "json": list(wire.JSON_SHAPES),
         },
         "void": void_id(preset.labels),
         "options": [
-            {
-                "name": name,
-                "header": HEADERS[name],
-                "content": content,
-            }
-            for name, content in OPTIONS.items()
+            {"name": name, "header": wire.OPTION_HEADERS[name], "content": content}
+            for name, content in wire.OPTION_DESCRIPTIONS.items()
         ],
         "outputs": [
             *(
                 {
                     "name": name,
-                    "media_type": form.media_type,
-                    "content": form.content,
-                    **({"max_pixels": form.max_pixels} if form.max_pixels else {}),
+                    "media_type": entry.media_type,
+                    "content": entry.content,
+                    **({"max_pixels": entry.max_pixels} if entry.max_pixels else {}),
                 }
-                for name, form in OUTPUTS.items()
+                for name, entry in FORMATS.items()
             ),
-            {"name": PAGE, "media_type": PAGE_MEDIA_TYPE, "content": "a viewer, on GET"},
+            {
+                "name": wire.PAGE,
+                "media_type": wire.PAGE_MEDIA_TYPE,
+                "content": "a viewer, on GET",
+            },
         ],
     }

@@ -1,4 +1,4 @@
-"""The page that a browser gets from the model's own address: drop a photo, see its classes."""
+"""The viewer: the page that a browser gets at the prediction URL: drop a photo, see its classes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import re
 from pathlib import Path
 
 from model.preset import Preset
-from serving.response.answer import Answer
+from serving.types import Response
+from serving.wire import PAGE_MEDIA_TYPE
 
-PAGE = "page"
-PAGE_MEDIA_TYPE = "text/html"
 TEMPLATE = Path(__file__).with_name("viewer.html")
 
-# Elements whose text the browser runs or applies: what the policy must name by its hash.
+# Elements whose text the browser executes: the policy must name each by its hash.
 INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def page_answer(preset: Preset) -> Answer:
-    return Answer(200, f"{PAGE_MEDIA_TYPE}; charset=utf-8", page_html(preset))
+def viewer_response(preset: Preset) -> Response:
+    return Response(200, f"{PAGE_MEDIA_TYPE}; charset=utf-8", viewer_html(preset))
 
 
-def page_html(preset: Preset) -> bytes:
-    """The viewer, complete in itself, with the preset's classes as its legend."""
+def viewer_html(preset: Preset) -> bytes:
+    """One self-contained page, with the preset's classes as its legend."""
     template = TEMPLATE.read_text(encoding="utf-8")
     classes = [
         {"label": label, "colour": list(colour)}
@@ -35,7 +34,7 @@ def page_html(preset: Preset) -> bytes:
 
 
 def content_security_policy(html: str) -> str:
-    """Nothing runs or applies but what `html` itself holds, and it talks to its own origin alone.
+    """Only the scripts and styles in `html` run, and only its own origin can be reached.
 
     https://www.w3.org/TR/CSP3/#framework-directive-source-list has the hashes' form.
     """

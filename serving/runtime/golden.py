@@ -1,7 +1,7 @@
-"""A picture whose logits are known: a model goes into service if it still gives those.
+"""A picture whose logits are known: a model goes into service if it reproduces them.
 
 When an archive is built, the plain network computes them in fp64; when a worker starts, the served
-network does, with all that makes it fast, on its own machine. The weights' digest says that they
+network does, with all its optimisations, on its own machine. The weights' digest says that they
 are the same numbers; this says that they are still the same model.
 """
 
@@ -16,75 +16,80 @@ import torch
 from torch import Tensor, nn
 
 from imaging import Limits
+from imaging.decode.budget import PixelBudget
+from model.normalization import normalize
 from model.preset import Preset
-from serving.runtime.loading import ArchiveError
-from serving.runtime.pipeline import forward, normalize, read_photo
+from serving.runtime.loading import ArchiveError, ServedModel
+from serving.runtime.stages import forward, read_photo
 
 # What `draw_street` in scripts/common/street.py draws. It is kept as a file, so that an archive's
 # bytes do not depend on the version of what draws and packs it.
 IMAGE = Path(__file__).with_name("golden.png")
 
-# The logits, in the archive's root: fp16 beside a power of two that brings them to at most 1, so
-# that no network's are out of range. fp64 rounded to fp16 is the same on all machines.
+# The logits, in the archive's root: fp16 and a power of two that scales them to at most 1, so that
+# no network's are out of range. fp64 rounded to fp16 is the same on all machines.
 LOGITS_FILE = "golden.npz"
 
 # How far the logits may be off, by `deviation`. bf16 is off by 0.003 (street-resnet18 as trained,
 # AVX512-BF16), 0.009, 0.016 and 0.008 (ResNet-18, 50 and 101 with random weights), fp32 by 0.0003,
-# most of it fp16's rounding. A picture moved by one pixel is off by 0.06, one atrous rate that is
-# halved by 0.2, red and blue exchanged by 0.3, one convolution that is lost by 0.5, the weights of
-# another training by about 1. Masks would tell less: where all classes are nearly level, as with
-# random weights, 2 % of the pixels tip in bf16 already.
+# most of it fp16's rounding. A picture moved by one pixel is off by 0.06, one halved atrous rate by
+# 0.2, red and blue exchanged by 0.3, one missing convolution by 0.5, another training's weights by
+# about 1. Masks would tell less: where all classes are nearly level, as with random weights, 2 %
+# of the pixels change in bf16 already.
 LARGEST_DEVIATION = 0.05
 
 
 def record_golden(net: nn.Module, preset: Preset, folder: Path) -> None:
-    """Write what `net`, the plain network with its weights, answers into `folder`/golden.npz.
+    """Write the logits of `net`, the plain network with its weights, to `folder`/golden.npz.
 
     The same weights give the same bytes. Raises ArchiveError where the logits are not finite.
     """
     exact = copy.deepcopy(net).eval().double()
+    pixels = normalize(golden_pixels(preset), preset.mean, preset.std)
     with torch.inference_mode():
-        logits = exact(normalize(golden_pixels(preset), preset).double()).numpy()
+        logits = exact(pixels.double()).numpy()
     if not np.isfinite(logits).all():
-        raise ArchiveError("the network answers a photo with NaN or infinity; its weights diverged")
+        raise ArchiveError("the network's logits are NaN or infinite; its weights diverged")
     scale = np.exp2(np.ceil(np.log2(max(np.abs(logits).max(), np.finfo(np.float32).tiny))))
     np.savez(folder / LOGITS_FILE, logits=(logits / scale).astype(np.float16), scale=scale)
 
 
-def check_golden(net: nn.Module, preset: Preset, device: torch.device, folder: Path) -> float:
+def check_golden(model: ServedModel, folder: Path) -> float:
     """The deviation of the served network's logits from those in `folder`/golden.npz.
 
-    It is a worker's first forward, and so its warm-up; on a GPU its second too, which is replayed
-    from a CUDA graph, and is the one that is compared. Raises ArchiveError where the deviation is
+    It is a worker's first forward, and so its warm-up; on a GPU its second too, which replays a
+    CUDA graph and is the one that is compared. Raises ArchiveError where the deviation is
     above LARGEST_DEVIATION, and what the forward raises where there are no logits.
     """
     expected = read_logits(folder / LOGITS_FILE)
-    images = list(golden_pixels(preset))
+    images = list(golden_pixels(model.preset))
     with torch.inference_mode():
-        for _ in range(1 if device.type == "cpu" else 2):
-            (logits,) = forward(net, images, preset, device)
+        for _ in range(1 if model.device.type == "cpu" else 2):
+            (logits,) = forward(model.net, images, model.device)
     if isinstance(logits, Exception):
         raise logits
     if logits.shape != expected.shape:
         found, built = tuple(logits.shape), tuple(expected.shape)
         raise ArchiveError(
-            f"the golden image's logits are of shape {found}, when the archive was built {built}; "
-            "build the archive again"
+            f"the golden image's logits have shape {found}, and {built} when the archive was "
+            "built; build the archive again"
         )
     off = deviation(logits.cpu(), expected)
     if not off <= LARGEST_DEVIATION:  # NaN is not
         raise ArchiveError(
-            "the model answers otherwise than when it was built: the golden image's logits are "
-            f"off by {off:.1%}, of which rounding is {LARGEST_DEVIATION:.0%} at most. Build the "
-            "archive again; if that does not help, look at its PyTorch and its device"
+            "the model does not reproduce the golden image: its logits are off by "
+            f"{off:.1%}, of which rounding explains {LARGEST_DEVIATION:.0%} at most. Build the "
+            "archive again; if that does not help, check the versions of PyTorch and the device"
         )
     return off
 
 
 def golden_pixels(preset: Preset) -> Tensor:
     """The picture as the network reads every photo: uint8 (1, 3, h, w), at the preset's size."""
-    data = IMAGE.read_bytes()
-    return read_photo(data, preset, Limits(), keep_original=False).pixels[None]
+    limits = Limits()
+    budget = PixelBudget(limits.max_pixels)
+    photo = read_photo(IMAGE.read_bytes(), preset.short_side, limits, budget, keep_original=False)
+    return photo.pixels[None]
 
 
 def read_logits(path: Path) -> Tensor:
@@ -103,7 +108,7 @@ def deviation(logits: Tensor, expected: Tensor) -> float:
     """How far (B, num_classes, h, w) logits are off: 0 for the same, about 1 for unrelated ones.
 
     The root mean square of the differences, in units of that of `expected`, both without each
-    cell's mean over the classes: masks and probabilities hang on differences of classes alone.
+    cell's mean over the classes: masks and probabilities depend on differences of classes alone.
     """
     found, right = without_mean(logits), without_mean(expected)
     size = right.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,4 +1,4 @@
-"""From an unpacked archive to a network that answers."""
+"""From an unpacked archive to a network that is ready to serve."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model import optimize_for_inference
 from model.digest import sha256_of
+from model.optimize.inference import optimize_for_pixels
 from model.preset import Preset, PresetError, build_network, load_preset
 
 # The archive's resolved preset: it names the weights file and the digest that file must have.
 PRESET_FILE = "preset.yaml"
-
 
 # The head's last layer: it has one output for each class.
 CLASSES_KEY = "classifier.4.weight"
@@ -23,8 +22,7 @@ CLASSES_KEY = "classifier.4.weight"
 class ArchiveError(Exception):
     """The archive does not hold what its preset says; the worker must not go into service.
 
-    The text is one line: TorchServe's log has it as the worker's last words, and `make start`
-    prints it.
+    The text is one line: the last line of the worker's log, which `make start` prints.
     """
 
 
@@ -32,7 +30,8 @@ class ArchiveError(Exception):
 class ServedModel:
     """A loaded archive: the network on its device, what describes it, and its weights' digest."""
 
-    net: nn.Module  # (B, 3, H, W) normalised floats -> logits (B, num_classes, h, w) in fp32
+    net: nn.Module  # uint8 (B, 3, H, W) RGB pixels -> logits (B, num_classes, h, w) in fp32
+    device: torch.device
     preset: Preset
     digest: str  # "sha256:<64 hex digits>" of the weights file
 
@@ -61,7 +60,8 @@ def load_model(folder: Path, device: torch.device, precision: str = "auto") -> S
             f"{path.name} does not fit preset {preset.name}: {one_line(error)}"
         ) from error
     return ServedModel(
-        net=optimize_for_inference(net, device, precision),
+        net=optimize_for_pixels(net, preset.mean, preset.std, device, precision),
+        device=device,
         preset=preset,
         digest=f"sha256:{preset.weights.sha256}",
     )

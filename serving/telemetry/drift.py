@@ -1,7 +1,7 @@
-"""What the model sees of late: the classes' shares, and how much of it it is not sure of.
+"""What the model has seen recently: the classes' shares, and how much of it is uncertain.
 
 Taken from the logits, on the network's own grid. There it costs less than a thousandth of a
-forward, it is the model's word before any client's options, and it needs no confidence map.
+forward, it does not depend on any client's options, and it needs no confidence map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOW_CONFIDENCE = 0.5
 
 
 class Shares(NamedTuple):
-    """Parts of the pixels, 0..1: of each class, and of those of low confidence."""
+    """Shares of the pixels, 0..1: of each class, and of those of low confidence."""
 
     classes: list[float]
     low_confidence: float
@@ -30,7 +30,7 @@ class Drift:
         self.photos = 0
 
     def add(self, logits: Tensor) -> None:
-        """One photo's, (1, num_classes, h, w) on any device."""
+        """Add one photo's logits, (1, num_classes, h, w) on any device."""
         confidence, ids = logits[0].float().softmax(0).max(0)
         num_classes = logits.shape[1]
         classes = torch.bincount(ids.flatten(), minlength=num_classes) / ids.numel()
@@ -39,7 +39,7 @@ class Drift:
         self.photos += 1
 
     def take(self) -> Shares:
-        """The means, and start again. Raises ValueError where there was no photo."""
+        """The means; starts a new period. Raises ValueError where there was no photo."""
         if self.sum is None:
             raise ValueError("there was no photo")
         *classes, low_confidence = (self.sum / self.photos).tolist()

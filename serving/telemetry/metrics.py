@@ -1,6 +1,6 @@
-"""A batch's figures for TorchServe's Prometheus endpoint. metrics.yaml declares and explains them.
+"""A batch's figures as samples for Prometheus. metrics.yaml declares and explains them.
 
-A sample is a line that TorchServe reads from the worker's output: some 10 us here, and more there.
+A sample costs some 10 us in a worker, and more where an engine reads it from the worker's output.
 So a batch writes one for each of its stages, not for each of its images.
 """
 
@@ -10,20 +10,20 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from serving.telemetry.drift import Shares
 
 # Classes with a share of their own; those beyond are one, OTHER. Each is a series in Prometheus.
-MAX_CLASSES = 64
+MAX_CLASS_SERIES = 64
 OTHER = "other"
 
-# The output of a request that could not be read.
+# The output format of a request that could not be read.
 NO_OUTPUT = "none"
 
-# What a label's value may not hold: the separators of TorchServe's lines, and all that is odd.
+# Characters that a label's value may not hold: separators of engines' metrics lines and the like.
 UNSAFE_IN_LABEL = re.compile(r"[^A-Za-z0-9_. -]")
 
 
@@ -36,8 +36,8 @@ class Sample(NamedTuple):
 
 
 @dataclass
-class Batch:
-    """What there is to tell of one batch of `requests`; the first has `request_id`."""
+class BatchStats:
+    """Figures of one batch of `requests`; the first has `request_id`."""
 
     requests: int
     request_id: str
@@ -52,62 +52,45 @@ class Batch:
         yield
         self.seconds[name] = time.perf_counter() - started
 
-    def retried(self) -> None:
+    def count_retry(self) -> None:
         self.retries += 1
 
-    def answered(self, output: str | None, status: int) -> None:
+    def count_response(self, output: str | None, status: int) -> None:
         self.images[output or NO_OUTPUT, str(status)] += 1
 
 
-def starting() -> list[Sample]:
-    """A worker's first words. A counter that only appears with its first event hides that event."""
+def worker_start_samples() -> list[Sample]:
+    """For a worker's start: a counter that first appears with an event hides that event."""
     return [
         Sample("segmenter_worker_starts_total", 1),
         Sample("segmenter_out_of_memory_retries_total", 0),
     ]
 
 
-def batch_samples(batch: Batch) -> list[Sample]:
-    """All of a batch; nothing of one without images, the viewer's page or the model card."""
-    if not batch.images:
+def batch_samples(stats: BatchStats) -> list[Sample]:
+    """All figures of a batch; none of one without images, such as the viewer's page."""
+    if not stats.images:
         return []
     samples = [
-        *(Sample("segmenter_stage_seconds", s, (name,)) for name, s in batch.seconds.items()),
-        Sample("segmenter_batch_seconds", sum(batch.seconds.values())),
-        Sample("segmenter_batch_requests", batch.requests),
-        *(Sample("segmenter_images_total", n, key) for key, n in batch.images.items()),
+        *(Sample("segmenter_stage_seconds", s, (name,)) for name, s in stats.seconds.items()),
+        Sample("segmenter_batch_seconds", sum(stats.seconds.values())),
+        Sample("segmenter_batch_requests", stats.requests),
+        *(Sample("segmenter_images_total", n, key) for key, n in stats.images.items()),
     ]
-    if batch.shapes:
-        samples.append(Sample("segmenter_batch_shapes", batch.shapes))
-    if batch.retries:
-        samples.append(Sample("segmenter_out_of_memory_retries_total", batch.retries))
+    if stats.shapes:
+        samples.append(Sample("segmenter_batch_shapes", stats.shapes))
+    if stats.retries:
+        samples.append(Sample("segmenter_out_of_memory_retries_total", stats.retries))
     return samples
 
 
 def share_samples(shares: Shares, labels: Sequence[str]) -> list[Sample]:
-    """`labels` are the classes'; of those that read the same the shares are added."""
+    """`labels` are the classes'; the shares of labels that read the same are added."""
     sums: dict[str, float] = {}
     for index, (label, share) in enumerate(zip(labels, shares.classes)):
-        name = UNSAFE_IN_LABEL.sub("_", label) if index < MAX_CLASSES else OTHER
+        name = UNSAFE_IN_LABEL.sub("_", label) if index < MAX_CLASS_SERIES else OTHER
         sums[name] = sums.get(name, 0.0) + share
     return [
         *(Sample("segmenter_class_share", share, (name,)) for name, share in sums.items()),
         Sample("segmenter_low_confidence_share", shares.low_confidence),
     ]
-
-
-def write(samples: Iterable[Sample], metrics: Any) -> None:
-    """Write the samples that are declared to `metrics`, TorchServe's `context.metrics` or None."""
-    declared = by_name(metrics)
-    for name, value, labels in samples:
-        if name in declared:
-            declared[name].add_or_update(value, list(labels))
-
-
-def by_name(metrics: Any) -> Mapping[str, Any]:
-    """TorchServe's metrics of all types by their names, as metrics.yaml has them.
-
-    Its own look-up takes a type from the package ts, which an archive does not import.
-    """
-    of_type: Mapping[object, Mapping[str, Any]] = getattr(metrics, "cache", {})
-    return {name: metric for group in of_type.values() for name, metric in group.items()}

@@ -1,44 +1,44 @@
-"""What there is to tell of the batches, told to TorchServe."""
+"""The samples of each batch, and from time to time the class shares of recent photos."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from serving.telemetry.drift import Drift
-from serving.telemetry.metrics import Batch, batch_samples, share_samples, write
+from serving.telemetry.metrics import BatchStats, Sample, batch_samples, share_samples
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two writings of the class shares, of which there are as many as classes. Less
-# than Prometheus lets pass between two readings.
+# Seconds between two reports of the class shares, of which there are as many as classes. Shorter
+# than Prometheus' usual scrape interval of 15 s.
 SHARES_SECONDS = 10.0
 
 
 class Reporter:
-    """Writes each batch's figures, and now and then the classes' shares. For one thread."""
+    """Turns batches into samples. For one thread."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
         self.drift = Drift()
         self.next_shares = time.monotonic()
 
-    def report(self, batch: Batch, logits: Iterable[object], metrics: Any) -> None:
-        """Write to `metrics`, TorchServe's `context.metrics`; what fails there costs no answer.
+    def samples(self, stats: BatchStats, logits: Tensor | None) -> list[Sample]:
+        """A batch's samples; a failure here is logged and costs no response.
 
-        `logits` are the batch's, (1, num_classes, h, w) each, or whatever a request has instead.
+        `logits` (1, num_classes, h, w) are one photo's: one of a batch is enough for the shares.
         """
         try:
-            write(batch_samples(batch), metrics)
-            # One photo of a batch says enough of what photos there are.
-            for seen in [item for item in logits if isinstance(item, Tensor)][:1]:
-                self.drift.add(seen)
+            samples = batch_samples(stats)
+            if logits is not None:
+                self.drift.add(logits)
             if time.monotonic() >= self.next_shares and self.drift.photos:
                 self.next_shares = time.monotonic() + SHARES_SECONDS
-                write(share_samples(self.drift.take(), self.labels), metrics)
+                samples += share_samples(self.drift.take(), self.labels)
+            return samples
         except Exception:
-            logger.exception("figures are lost of the batch with request %s", batch.request_id)
+            logger.exception("no metrics for the batch with request %s", stats.request_id)
+            return []

@@ -15,7 +15,7 @@ from openapi_core.validation.response.exceptions import InvalidData
 
 from scripts.openapi.examples import BAD_REQUESTS, IMAGE, bad_images
 from scripts.openapi.write import DOCUMENT
-from serving.formats import OUTPUTS
+from serving.formats import FORMATS
 from tests.service.conftest import RunningModel
 
 # openapi-core warns of media types that it cannot take apart; images are taken as they are.
@@ -47,11 +47,11 @@ def documented_inputs() -> Iterator[tuple[str, str, bytes]]:
                 yield name, media_type, json.dumps(example["value"]).encode("ascii")
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", FORMATS)
 def test_every_output(model: RunningModel, contract: OpenAPI, output: str) -> None:
     answer = ask(model, contract, f"{PREDICTIONS}/1.0/{output}", IMAGE, "image/png")
     assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == OUTPUTS[output].media_type
+    assert answer.headers["Content-Type"] == FORMATS[output].media_type
 
 
 @pytest.mark.parametrize(("name", "media_type", "body"), list(documented_inputs()))
@@ -88,11 +88,10 @@ def test_every_error_that_a_request_can_cause(model: RunningModel, contract: Ope
     }
     found = set()
     sent = [
-        *((body, dict(headers)) for body, headers in BAD_REQUESTS),
-        *((image, {"Content-Type": "application/octet-stream"}) for image in bad_images()),
+        *BAD_REQUESTS,
+        *((image, {"Content-Type": "application/octet-stream"}, "") for image in bad_images()),
     ]
-    for body, headers in sent:
-        suffix = headers.pop("Url_path", "")
+    for body, headers, suffix in sent:
         path = f"{PREDICTIONS}/1.0/{suffix}" if suffix else PREDICTIONS
         request = requests.Request("POST", model.service.url + path, headers=headers, data=body)
         answer = exchange(contract, request, check_request=False)
@@ -118,7 +117,7 @@ def test_the_page_and_the_card(model: RunningModel, contract: OpenAPI) -> None:
     )
     (managed,) = exchange(contract, card).json()
     outputs = managed["customizedMetadata"]["outputs"]
-    assert {entry["name"] for entry in outputs} >= set(OUTPUTS)
+    assert {entry["name"] for entry in outputs} >= set(FORMATS)
 
 
 def test_an_answer_that_breaks_the_contract_is_found(

@@ -1,15 +1,11 @@
-"""A hand-checkable model of three classes, and TorchServe's own side of the worker's socket."""
+"""A hand-checkable model of three classes."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from ts.context import Context
-from ts.service import Service
 
 from model.preset import Preset
-from serving.model_info import ModelInfo
+from serving.types import ModelInfo
 
 
 @pytest.fixture
@@ -33,32 +29,3 @@ def preset() -> Preset:
 @pytest.fixture
 def info() -> ModelInfo:
     return ModelInfo("toy", "1.0", "sha256:" + "0" * 64)
-
-
-@pytest.fixture
-def torchserve() -> Any:
-    """parts, headers -> (row, context) as TorchServe hands them to a handler, for one request.
-
-    A part is (name, content type, value); headers have the client's spelling.
-    """
-
-    def receive(
-        parts: list[tuple[str, str, object]], headers: dict[str, str]
-    ) -> tuple[dict[str, object], Context]:
-        request = {
-            "requestId": b"5d0e4a4c",
-            "headers": [
-                {"name": name.encode(), "value": value.encode()} for name, value in headers.items()
-            ],
-            "parameters": [
-                {"name": name, "contentType": content_type, "value": value}
-                for name, content_type, value in parts
-            ],
-        }
-        processors, (row,), request_ids = Service.retrieve_data_for_inference([request])
-        context = Context("toy", ".", {}, 1, None, "0.12.0")
-        context.request_processor = processors
-        context.request_ids = request_ids
-        return row, context
-
-    return receive

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
-from serving.errors import RequestError, error_answer, internal_error_answer, overloaded_answer
-from serving.response.answer import Answer
+from serving.errors import RequestError, client_error, internal_error, out_of_memory
+from serving.types import Response
 
 
-def error_of(answer: Answer) -> dict[str, Any]:
+def error_of(answer: Response) -> dict[str, Any]:
     assert answer.content_type == "application/json"
     assert answer.body.isascii()
     document = json.loads(answer.body)
@@ -32,20 +32,20 @@ def error_of(answer: Answer) -> dict[str, Any]:
     ],
 )
 def test_a_fault_of_the_senders(error: ImageError | RequestError, status: int) -> None:
-    answer = error_answer(error)
+    answer = client_error(error)
     assert answer.status == status
     assert error_of(answer) == {"code": error.code, "message": error.message, **error.details}
 
 
 def test_our_own_fault_names_the_request_and_nothing_else() -> None:
-    answer = internal_error_answer("5d0e4a4c-94a0")
+    answer = internal_error("5d0e4a4c-94a0")
     assert answer.status == 500
     assert error_of(answer).keys() == {"code", "message", "request_id"}
     assert error_of(answer)["request_id"] == "5d0e4a4c-94a0"
 
 
 def test_overload_says_when_to_come_back() -> None:
-    answer = overloaded_answer()
+    answer = out_of_memory()
     assert answer.status == 503
     assert error_of(answer)["code"] == "overloaded"
     assert int(answer.headers["Retry-After"]) == error_of(answer)["retry_after"] >= 1

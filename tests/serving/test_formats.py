@@ -10,24 +10,28 @@ from PIL import Image
 from model.preset import Preset
 from serving.errors import RequestError
 from serving.formats import (
+    FORMATS,
     MEDIA_TYPES,
-    OUTPUTS,
-    check_size,
-    encode,
+    check_response_size,
     needs_confidence,
     needs_original,
 )
-from serving.model_info import ModelInfo
-from serving.response.answer import Answer
-from serving.runtime.pipeline import Segmentation
-from serving.types import Options, Request, Tensors
+from serving.response.encode import ENCODERS, encode
+from serving.types import (
+    ModelInfo,
+    Options,
+    Response,
+    Segmentation,
+    SegmentationRequest,
+    TensorOptions,
+)
 
 MASK = np.array([[0, 0, 0, 1], [0, 0, 2, 1], [0, 0, 2, 2]], dtype=np.uint8)
 CONFIDENCE = np.full(MASK.shape, 255, dtype=np.uint8)
 CONFIDENCE[MASK == 2] = 51
 
 
-def segmentation(request: Request) -> Segmentation:
+def segmentation(request: SegmentationRequest) -> Segmentation:
     """What the pipeline computes for an output: no more than it says that it needs."""
     return Segmentation(
         MASK,
@@ -36,44 +40,53 @@ def segmentation(request: Request) -> Segmentation:
     )
 
 
-def answer_to(output: str, preset: Preset, info: ModelInfo) -> Answer:
-    request = Request(b"", output)
+def answer_to(output: str, preset: Preset, info: ModelInfo) -> Response:
+    request = SegmentationRequest(b"", output)
     return encode(request, segmentation(request), preset, info)
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+def test_every_format_has_its_encoder() -> None:
+    assert list(ENCODERS) == list(FORMATS)
+
+
+def test_suffixes_are_unique() -> None:
+    suffixes = [entry.suffix for entry in FORMATS.values() if entry.suffix]
+    assert len(set(suffixes)) == len(suffixes)
+
+
+@pytest.mark.parametrize("output", FORMATS)
 def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelInfo) -> None:
     answer = answer_to(output, preset, info)
     assert (answer.status, answer.content_type) == (200, MEDIA_TYPES[output])
     assert answer.body
 
 
-@pytest.mark.parametrize("output", [name for name, form in OUTPUTS.items() if form.confidence])
+@pytest.mark.parametrize("output", [n for n, entry in FORMATS.items() if entry.needs_confidence])
 def test_the_confidence_is_not_made_up(output: str, preset: Preset, info: ModelInfo) -> None:
     with pytest.raises(ValueError, match="confidence"):
-        encode(Request(b"", output), Segmentation(MASK, None, None), preset, info)
+        encode(SegmentationRequest(b"", output), Segmentation(MASK, None, None), preset, info)
 
 
 def test_a_threshold_and_a_tensor_need_the_confidence_too() -> None:
-    assert not needs_confidence(Request(b"", "mask"))
-    assert needs_confidence(Request(b"", "mask", Options(threshold=0.1)))
-    tensors = Tensors(names=("mask", "confidence"))
-    assert needs_confidence(Request(b"", "open-inference", tensors=tensors))
+    assert not needs_confidence(SegmentationRequest(b"", "mask"))
+    assert needs_confidence(SegmentationRequest(b"", "mask", Options(threshold=0.1)))
+    tensors = TensorOptions(names=("mask", "confidence"))
+    assert needs_confidence(SegmentationRequest(b"", "open-inference", tensors=tensors))
 
 
 def test_text_for_every_pixel_has_a_limit() -> None:
-    for output, form in OUTPUTS.items():
-        request = Request(b"", output)
-        check_size(request, (2000, 2000))
+    for output, form in FORMATS.items():
+        request = SegmentationRequest(b"", output)
+        check_response_size(request, (2000, 2000))
         if form.max_pixels is None:
-            check_size(request, (10_000, 5_000))
+            check_response_size(request, (10_000, 5_000))
             continue
         with pytest.raises(RequestError) as caught:
-            check_size(request, (10_000, 5_000))
+            check_response_size(request, (10_000, 5_000))
         assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
         assert "50000000" in caught.value.message
-    binary = Tensors(binary=frozenset({"mask"}))
-    check_size(Request(b"", "open-inference", tensors=binary), (10_000, 5_000))
+    binary = TensorOptions(binary=frozenset({"mask"}))
+    check_response_size(SegmentationRequest(b"", "open-inference", tensors=binary), (10_000, 5_000))
 
 
 def test_media_types_are_the_contracts() -> None:
@@ -131,7 +144,7 @@ def test_confidence(preset: Preset, info: ModelInfo) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_npy(preset: Preset, info: ModelInfo, dtype: type[np.integer]) -> None:
     mask: np.ndarray = np.asfortranarray(MASK.astype(dtype))
-    answer = encode(Request(b"", "npy"), Segmentation(mask, None, None), preset, info)
+    answer = encode(SegmentationRequest(b"", "npy"), Segmentation(mask, None, None), preset, info)
     array = np.load(io.BytesIO(answer.body))
     assert array.dtype == dtype
     assert np.array_equal(array, MASK)

@@ -15,10 +15,10 @@ from openapi_spec_validator import validate
 from model.preset import load_preset
 from scripts.common.terminal import ROOT
 from scripts.openapi.document import is_json, schema_name
-from scripts.openapi.examples import answers, errors
+from scripts.openapi.examples import errors, responses
 from scripts.openapi.schemas import OUTPUT_SCHEMAS
 from scripts.openapi.write import DOCUMENT, PRESET, REFERENCE, made
-from serving.formats import OUTPUTS
+from serving.formats import FORMATS
 
 # Compressed images differ between the versions of what packs them.
 ENCODED = re.compile(r"[A-Za-z0-9+/]{60,}=*")
@@ -45,29 +45,29 @@ def test_what_is_committed_is_what_the_code_makes(path: Path, index: int) -> Non
 def test_every_output_is_in_it_with_an_example_and_a_schema(contract: Any) -> None:
     content = contract["components"]["responses"]["Segmentation"]["content"]
     examples = {name: kind for kind, one in content.items() for name in one["examples"]}
-    assert examples == {name: form.media_type for name, form in OUTPUTS.items()}
-    in_json = {name for name, form in OUTPUTS.items() if is_json(form.media_type)}
+    assert examples == {name: form.media_type for name, form in FORMATS.items()}
+    in_json = {name for name, form in FORMATS.items() if is_json(form.media_type)}
     assert set(OUTPUT_SCHEMAS) == in_json
     assert {schema_name(name) for name in in_json} <= set(contract["components"]["schemas"])
 
 
 def test_every_error_that_the_code_can_raise_has_an_example() -> None:
-    given = {json.loads(answer.body)["error"]["code"] for answer in errors(load_preset(PRESET))}
+    given = {json.loads(response.body)["error"]["code"] for response in errors(load_preset(PRESET))}
     raised = set(codes_raised())
     assert len(raised) > 15
     assert raised - given == set()
 
 
 def test_the_examples_are_of_the_served_outputs() -> None:
-    for name, answer in answers(load_preset(PRESET)).items():
-        assert answer.status == 200
-        assert answer.content_type == OUTPUTS[name].media_type
+    for name, response in responses(load_preset(PRESET)).items():
+        assert response.status == 200
+        assert response.content_type == FORMATS[name].media_type
 
 
 def codes_raised() -> Iterator[str]:
     """The codes in the calls that make errors, wherever in the archive's code."""
     for package in ("imaging", "serving"):
-        for path in (ROOT / package).glob("*.py"):
+        for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                     continue

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.request.json_body import SHAPES, image_in, parse_json
+from serving.request.json_body import parse_json
+from serving.request.parse import image_in
+from serving.wire import JSON_SHAPES
 
 IMAGE = bytes(range(256))
 BASE64 = base64.b64encode(IMAGE).decode()
@@ -56,7 +58,7 @@ def test_every_shape_holds_the_image(document: object) -> None:
     assert image_in(document) == IMAGE
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", JSON_SHAPES)
 def test_the_shapes_told_to_clients_are_read(shape: str) -> None:
     assert image_in(json.loads(shape.replace("<base64>", BASE64))) == IMAGE
 

@@ -9,13 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.request.open_inference import HEADER_LENGTH, read_binary, read_tensors
-from serving.request.parse import read_request
-from serving.types import Tensors
+from serving.request.open_inference import read_binary, read_tensor_options
+from serving.request.parse import parse_request
+from serving.types import HttpRequest, SegmentationRequest, TensorOptions
+from serving.wire import INFERENCE_HEADER_LENGTH
 
 PHOTO = b"\xff\xd8\xff\xe0photo"
 ELEMENT = len(PHOTO).to_bytes(4, "little") + PHOTO
 LABELS = ("road", "car")
+
+
+def read_request(parts: dict[str, bytearray], headers: dict[str, str]) -> SegmentationRequest:
+    request = parse_request(HttpRequest("id", headers, parts), LABELS)
+    assert isinstance(request, SegmentationRequest)
+    return request
 
 
 def document(**more: object) -> dict[str, object]:
@@ -36,17 +43,17 @@ class TestBinary:
     def test_json_then_tensor(self) -> None:
         head = json.dumps(document(id="x")).encode()
         headers = {
-            HEADER_LENGTH.lower(): str(len(head)),
+            INFERENCE_HEADER_LENGTH.lower(): str(len(head)),
             "content-type": "application/octet-stream",
         }
-        request = read_request({"body": bytearray(head + ELEMENT)}, headers, LABELS)
+        request = read_request({"body": bytearray(head + ELEMENT)}, headers)
         assert (request.image, request.output, request.tensors.id) == (PHOTO, "open-inference", "x")
 
     def test_json_alone(self) -> None:
         tensor = {"datatype": "BYTES", "data": [base64.b64encode(PHOTO).decode()]}
         head = json.dumps({"inputs": [tensor]}).encode()
-        headers = {HEADER_LENGTH.lower(): str(len(head))}
-        assert read_request({"body": bytearray(head)}, headers, LABELS).image == PHOTO
+        headers = {INFERENCE_HEADER_LENGTH.lower(): str(len(head))}
+        assert read_request({"body": bytearray(head)}, headers).image == PHOTO
 
     @pytest.mark.parametrize("length", ["", "-1", "x", "9" * 12, "\u0663", "1000"])
     def test_a_length_that_is_none(self, length: str) -> None:
@@ -69,31 +76,31 @@ class TestBinary:
 
 class TestTensors:
     def test_the_mask_unless_named(self) -> None:
-        assert read_tensors({}) == Tensors()
-        assert read_tensors({"outputs": [], "id": None}) == Tensors()
+        assert read_tensor_options({}) == TensorOptions()
+        assert read_tensor_options({"outputs": [], "id": None}) == TensorOptions()
 
     def test_names_in_their_order_each_once(self) -> None:
         outputs = [{"name": "confidence"}, {"name": "mask"}, {"name": "confidence"}]
-        assert read_tensors({"outputs": outputs}).names == ("confidence", "mask")
+        assert read_tensor_options({"outputs": outputs}).names == ("confidence", "mask")
 
     def test_binary_for_all_or_for_one(self) -> None:
         outputs = [{"name": "mask", "parameters": {"binary_data": False}}, {"name": "confidence"}]
         asked = {"outputs": outputs, "parameters": {"binary_data_output": True}}
-        assert read_tensors(asked).binary == {"confidence"}
-        assert read_tensors({"parameters": {"binary_data_output": True}}).binary == {"mask"}
-        assert read_tensors({"outputs": outputs}).binary == frozenset()
+        assert read_tensor_options(asked).binary == {"confidence"}
+        assert read_tensor_options({"parameters": {"binary_data_output": True}}).binary == {"mask"}
+        assert read_tensor_options({"outputs": outputs}).binary == frozenset()
 
     @pytest.mark.parametrize("name", ["masks", None, 1, ["mask"], "\u00e9"])
     def test_an_unknown_one(self, name: object) -> None:
-        assert code_of(read_tensors, {"outputs": [{"name": name}]}) == "unknown_tensor"
+        assert code_of(read_tensor_options, {"outputs": [{"name": name}]}) == "unknown_tensor"
 
     @pytest.mark.parametrize("outputs", ["mask", {"name": "mask"}, ["mask"], 1])
     def test_no_list_of_outputs(self, outputs: object) -> None:
-        assert code_of(read_tensors, {"outputs": outputs}) == "invalid_inference_request"
+        assert code_of(read_tensor_options, {"outputs": outputs}) == "invalid_inference_request"
 
     @pytest.mark.parametrize("value", [7, ["7"], "x" * 257])
     def test_no_id(self, value: object) -> None:
-        assert code_of(read_tensors, {"id": value}) == "invalid_inference_request"
+        assert code_of(read_tensor_options, {"id": value}) == "invalid_inference_request"
 
 
 class TestProtocol:
@@ -128,5 +135,5 @@ class TestProtocol:
         headers = {"content-type": "application/json", **({"accept": accept} if accept else {})}
         document = {**body, **({"output": named} if named else {})}
         row = {"body": json.dumps(document).encode()}
-        request = read_request(row, headers, LABELS)
+        request = read_request(row, headers)
         assert (request.image, request.output) == (PHOTO, expected or output)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Union
 
 import pytest
 from hypothesis import given
@@ -12,27 +12,33 @@ from hypothesis import strategies as st
 from imaging.errors import ImageError, UnreadableImage
 from serving.errors import RequestError
 from serving.formats import MEDIA_TYPES
-from serving.request.parse import headers_of, is_describe
-from serving.request.parse import read_request as read_request_for
-from serving.types import Request
+from serving.request.parse import parse_request
+from serving.types import HttpRequest, SegmentationRequest, ViewerRequest
+
+Parsed = Union[SegmentationRequest, ViewerRequest]
 
 LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
 BASE64 = base64.b64encode(PHOTO).decode()
 FORM = "multipart/form-data; boundary=x"
-
-# What TorchServe 0.12.0 hands over for `curl URL` and for a browser that opens the address.
-CURL_GET = {"Host": "h", "Accept": "*/*", "content-length": "0", "explain": "False", "url_path": ""}
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def read_request(row: dict[str, object], headers: dict[str, str]) -> Request:
+def parse(row: dict[str, object], headers: dict[str, str], suffix: str = "") -> Parsed:
     """Of parts as bytes, or as documents that are sent as JSON."""
     parts = {
         name: part if isinstance(part, (bytes, bytearray)) else bytearray(json.dumps(part).encode())
         for name, part in row.items()
     }
-    return read_request_for(parts, headers, LABELS)
+    return parse_request(HttpRequest("id", headers, parts, suffix), LABELS)
+
+
+def read_request(
+    row: dict[str, object], headers: dict[str, str], suffix: str = ""
+) -> SegmentationRequest:
+    request = parse(row, headers, suffix)
+    assert isinstance(request, SegmentationRequest)
+    return request
 
 
 def jpeg(**headers: str) -> dict[str, str]:
@@ -43,12 +49,14 @@ class TestImage:
     @pytest.mark.parametrize("content_type", ["image/jpeg", "", "application/octet-stream"])
     def test_plain_body(self, content_type: str) -> None:
         headers = {"content-length": "9", "content-type": content_type}
-        assert read_request({"body": bytearray(PHOTO)}, headers) == Request(PHOTO, "mask")
+        assert read_request({"body": bytearray(PHOTO)}, headers) == SegmentationRequest(
+            PHOTO, "mask"
+        )
 
     @pytest.mark.parametrize("name", ["image", "file", "data", "body", "photo", ""])
     def test_part_of_a_form_under_any_name(self, name: str) -> None:
         row = {name: bytearray(PHOTO), "output": bytearray(b"json")}
-        assert read_request(row, {"content-type": FORM}) == Request(PHOTO, "json")
+        assert read_request(row, {"content-type": FORM}) == SegmentationRequest(PHOTO, "json")
 
     def test_part_of_a_known_name_goes_before_others(self) -> None:
         row = {"user": bytearray(b"7"), "file": bytearray(PHOTO)}
@@ -72,13 +80,13 @@ class TestImage:
     )
     def test_json(self, document: object) -> None:
         headers = {"content-type": "application/json; charset=utf-8", "accept": "image/jpeg"}
-        assert read_request({"body": document}, headers) == Request(PHOTO, "overlay")
+        assert read_request({"body": document}, headers) == SegmentationRequest(PHOTO, "overlay")
 
     @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json"])
-    def test_json_that_torchserve_left_unparsed(self, content_type: str) -> None:
+    def test_json_as_bytes(self, content_type: str) -> None:
         body = bytearray(b'{"image": "%s", "output": "npy"}' % BASE64.encode())
         request = read_request({"body": body}, {"content-type": content_type})
-        assert request == Request(PHOTO, "npy")
+        assert request == SegmentationRequest(PHOTO, "npy")
 
     def test_photo_declared_as_json(self) -> None:
         with pytest.raises(RequestError) as caught:
@@ -111,26 +119,40 @@ class TestOutput:
     @pytest.mark.parametrize("suffix", ["overlay", "overlay/", "//overlay//", " overlay"])
     def test_suffix_goes_before_part_and_accept(self, suffix: str) -> None:
         row = {"image": bytearray(PHOTO), "output": bytearray(b"npy")}
-        headers = {"content-type": FORM, "accept": "application/json", "url_path": suffix}
-        assert read_request(row, headers).output == "overlay"
+        headers = {"content-type": FORM, "accept": "application/json"}
+        assert read_request(row, headers, suffix).output == "overlay"
 
     @pytest.mark.parametrize("value", [bytearray(b"npy"), b"npy\r\n"])
     def test_part_goes_before_accept(self, value: object) -> None:
-        headers = {"content-type": FORM, "accept": "application/json", "url_path": ""}
+        headers = {"content-type": FORM, "accept": "application/json"}
         assert read_request({"image": bytearray(PHOTO), "output": value}, headers).output == "npy"
 
     def test_key_goes_before_query_parameter(self) -> None:
         row = {"body": {"image": BASE64, "output": "json"}, "output": bytearray(b"npy")}
         assert read_request(row, {"content-type": "application/json"}).output == "json"
 
+    def test_header_goes_before_accept(self) -> None:
+        headers = jpeg(**{"accept": "application/json", "x-segmenter-output": "overlay"})
+        assert read_request({"body": bytearray(PHOTO)}, headers).output == "overlay"
+
+    def test_field_goes_before_header(self) -> None:
+        headers = {"content-type": FORM, "x-segmenter-output": "overlay"}
+        row = {"image": bytearray(PHOTO), "output": bytearray(b"npy")}
+        assert read_request(row, headers).output == "npy"
+
+    def test_unknown_header(self) -> None:
+        with pytest.raises(RequestError) as caught:
+            read_request({"body": bytearray(PHOTO)}, jpeg(**{"x-segmenter-output": "masks"}))
+        assert caught.value.code == "unknown_output"
+
     def test_accept_decides_where_the_name_is_empty(self) -> None:
         row = {"image": bytearray(PHOTO), "output": bytearray(b"")}
-        assert read_request(row, jpeg(accept="image/jpeg", url_path="/")).output == "overlay"
+        assert read_request(row, jpeg(accept="image/jpeg"), "/").output == "overlay"
 
     @pytest.mark.parametrize("name", ["masks", "Mask", "overlay/x", "page", "../mask", "\u00e9"])
     def test_unknown_suffix_lists_the_outputs(self, name: str) -> None:
         with pytest.raises(RequestError) as caught:
-            read_request({"body": bytearray(PHOTO)}, jpeg(url_path=name))
+            read_request({"body": bytearray(PHOTO)}, jpeg(), name)
         assert (caught.value.status, caught.value.code) == (400, "unknown_output")
         assert caught.value.details["outputs"] == list(MEDIA_TYPES)
         assert caught.value.message.isascii()
@@ -143,77 +165,19 @@ class TestOutput:
             )
         assert caught.value.code == "unknown_output"
 
-    def test_a_photo_is_never_answered_with_the_page(self) -> None:
+    def test_a_photo_never_gets_the_viewer(self) -> None:
         with pytest.raises(RequestError) as caught:
             read_request({"body": bytearray(PHOTO)}, jpeg(accept="text/html"))
         assert (caught.value.status, caught.value.code) == (406, "not_acceptable")
         assert read_request({"body": bytearray(PHOTO)}, jpeg(accept=HTML)).output == "mask"
 
 
-class TestPage:
-    def read(self, torchserve: Any, headers: dict[str, str], **parts: bytes) -> Request:
-        received = [(name, "", bytearray(value)) for name, value in parts.items()]
-        row, context = torchserve(received, headers)
-        return read_request(row, headers_of(context, 0))
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            CURL_GET,
-            {**CURL_GET, "Accept": HTML},
-            {**CURL_GET, "Accept": "text/*"},
-            {**CURL_GET, "url_path": "page", "Accept": "image/png"},
-            {"host": "h", "accept": HTML, "content-length": "0"},  # behind a lower-casing proxy
-            {"Host": "h"},
-        ],
-    )
-    def test_on_get(self, torchserve: Any, headers: dict[str, str]) -> None:
-        assert self.read(torchserve, headers, body=b"") == Request(None, "page")
-
-    def test_by_query_parameter(self, torchserve: Any) -> None:
-        assert self.read(torchserve, CURL_GET, body=b"", output=b"page") == Request(None, "page")
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {**CURL_GET, "url_path": "mask"},
-            {**CURL_GET, "url_path": "nothing"},
-            {**CURL_GET, "Accept": "application/json"},
-            {**CURL_GET, "Accept": "*/*, text/html;q=0"},
-            {"Host": "h", "Accept": "*/*", "Content-Length": "0"},  # requests.post(url, data=b"")
-            {**CURL_GET, "Content-Type": "image/jpeg"},
-            {"host": "h", "accept": "*/*", "content-length": "0"},  # node's fetch, GET or POST
-        ],
-    )
-    def test_not_for_an_empty_post(self, torchserve: Any, headers: dict[str, str]) -> None:
-        with pytest.raises(UnreadableImage) as caught:
-            self.read(torchserve, headers, body=b"")
-        assert caught.value.code == "image_empty"
-
+class TestViewer:
     @pytest.mark.parametrize("row", [{}, {"body": bytearray()}, {"image": bytearray()}])
     def test_not_for_an_empty_part_or_form(self, row: dict[str, object]) -> None:
         with pytest.raises(UnreadableImage) as caught:
             read_request(row, {"content-type": "text/plain", "content-length": "0"})
         assert caught.value.code == "image_empty"
-
-
-class TestHeaders:
-    def test_names_in_lower_case_without_those_of_parts(self, torchserve: Any) -> None:
-        parts = [("image", "image/png", b"x"), ("accept", "", b"y")]
-        _, context = torchserve(parts, {"X-Trace": "1", "CONTENT-TYPE": FORM})
-        assert headers_of(context, 0) == {"x-trace": "1", "content-type": FORM}
-
-    @pytest.mark.parametrize("turn", [1, -1])
-    def test_torchserves_own_header_wins_over_the_clients(self, torchserve: Any, turn: int) -> None:
-        both = [("URL_Path", "json"), ("url_path", "mask")][::turn]
-        _, context = torchserve([], dict(both))
-        assert headers_of(context, 0)["url_path"] == "mask"
-
-
-def test_describe_is_told_from_a_photo_with_the_same_header() -> None:
-    assert is_describe({}, {"describe": "True"})
-    assert not is_describe({}, {})
-    assert not is_describe({"body": bytearray(PHOTO)}, {"describe": "True"})
 
 
 VALUES = (
@@ -236,9 +200,14 @@ ROWS = st.dictionaries(
     VALUES,
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["accept", "content-type", "content-length", "url_path", "host", "describe"])
+    st.sampled_from(["accept", "content-type", "content-length", "host", "describe"])
     | st.sampled_from(
-        ["x-segmenter-classes", "x-segmenter-threshold", "inference-header-content-length"]
+        [
+            "x-segmenter-classes",
+            "x-segmenter-threshold",
+            "x-segmenter-output",
+            "inference-header-content-length",
+        ]
     ),
     st.sampled_from(["", "0", "9", "mask", "page", "*/*", "text/html", "image/png"])
     | st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain", FORM])
@@ -246,12 +215,12 @@ HEADERS = st.dictionaries(
 )
 
 
-@given(ROWS, HEADERS)
-def test_any_request_is_read_or_refused(row: dict[str, object], headers: dict[str, str]) -> None:
+@given(ROWS, HEADERS, st.sampled_from(["", "mask", "page", "/"]) | st.text(max_size=8))
+def test_any_request_is_parsed_or_refused(
+    row: dict[str, object], headers: dict[str, str], suffix: str
+) -> None:
     with suppress(RequestError, ImageError):
-        request = read_request(row, headers)
-        if request.image is None:
-            assert request.output == "page"
-        else:
+        request = parse(row, headers, suffix)
+        if isinstance(request, SegmentationRequest):
             assert type(request.image) is bytes
             assert request.output in MEDIA_TYPES

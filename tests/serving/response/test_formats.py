@@ -10,12 +10,12 @@ import pytest
 
 from model.preset import Preset
 from serving.errors import RequestError
-from serving.formats import OUTPUTS, encode
+from serving.formats import FORMATS
 from serving.label_map import void_id
-from serving.model_info import ModelInfo
-from serving.request.open_inference import HEADER_LENGTH
-from serving.runtime.pipeline import Segmentation, select
-from serving.types import Options, Request, Tensors
+from serving.response.encode import encode
+from serving.runtime.stages import select
+from serving.types import ModelInfo, Options, Segmentation, SegmentationRequest, TensorOptions
+from serving.wire import INFERENCE_HEADER_LENGTH
 from tests.consumers import READERS
 
 # pycocotools' decode predates NumPy 2
@@ -54,8 +54,8 @@ def test_round_trip(
     info: ModelInfo,
 ) -> None:
     selected = select(segmentation, options, void_id(any_preset.labels))
-    answer = encode(Request(b"", output, options), selected, any_preset, info)
-    assert answer.content_type == OUTPUTS[output].media_type
+    answer = encode(SegmentationRequest(b"", output, options), selected, any_preset, info)
+    assert answer.content_type == FORMATS[output].media_type
     read = READERS[output](answer.body, any_preset, SIZE)
     np.testing.assert_array_equal(read, selected.mask)
 
@@ -63,7 +63,7 @@ def test_round_trip(
 @pytest.mark.parametrize("output", READERS)
 def test_nothing_but_void(output: str, preset: Preset, info: ModelInfo) -> None:
     void = Segmentation(np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), None)
-    answer = encode(Request(b"", output), void, preset, info)
+    answer = encode(SegmentationRequest(b"", output), void, preset, info)
     assert not READERS[output](answer.body, preset, (3, 4)).any()
 
 
@@ -73,7 +73,7 @@ def test_annotations_are_of_classes_not_of_void(
 ) -> None:
     void = void_id(any_preset.labels)
     selected = select(segmentation, Options(frozenset({2})), void)
-    answer = json.loads(encode(Request(b"", output), selected, any_preset, info).body)
+    answer = json.loads(encode(SegmentationRequest(b"", output), selected, any_preset, info).body)
     if output == "coco":
         assert [entry["category_id"] for entry in answer["annotations"]] == [2]
         categories = [entry["id"] for entry in answer["categories"]]
@@ -85,7 +85,7 @@ def test_annotations_are_of_classes_not_of_void(
 
 
 def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info: ModelInfo) -> None:
-    tensors = Tensors(
+    tensors = TensorOptions(
         "7",
         (
             "confidence",
@@ -93,10 +93,10 @@ def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info:
         ),
         frozenset({"mask"}),
     )
-    request = Request(b"", "open-inference", tensors=tensors)
+    request = SegmentationRequest(b"", "open-inference", tensors=tensors)
     answer = encode(request, segmentation, preset, info)
     assert answer.content_type == "application/octet-stream"
-    length = int(answer.headers[HEADER_LENGTH])
+    length = int(answer.headers[INFERENCE_HEADER_LENGTH])
     document = json.loads(answer.body[:length])
     in_json, in_binary = document["outputs"]
     assert document["id"] == "7"
@@ -110,7 +110,7 @@ def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None
     mask = np.array([[0, 300]], np.int32)
     many = replace(preset, labels=tuple(map(str, range(301))), palette=((0, 0, 0),) * 301)
     for binary, expected in ((frozenset[str](), [0, 300]), (frozenset({"mask"}), None)):
-        request = Request(b"", "open-inference", tensors=Tensors(binary=binary))
+        request = SegmentationRequest(b"", "open-inference", tensors=TensorOptions(binary=binary))
         answer = encode(request, Segmentation(mask, None, None), many, info)
         (tensor,) = json.loads(answer.body[: answer.body.rindex(b"]") + 2])["outputs"]
         assert tensor["datatype"] == "INT32"
@@ -124,12 +124,12 @@ def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None
         mask = np.zeros((side, side), np.uint8)
         mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
         found = Segmentation(mask, np.zeros_like(mask), None)
-        request = Request(b"", "cvat")
+        request = SegmentationRequest(b"", "cvat")
         if is_answered:
             read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
             np.testing.assert_array_equal(read, mask)
         else:
-            with pytest.raises(RequestError, match="As cvat at most 16000000") as caught:
+            with pytest.raises(RequestError, match="cvat is limited to 16000000 pixels") as caught:
                 encode(request, found, preset, info)
             assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
 
@@ -142,9 +142,11 @@ def test_scores_are_mean_confidences(
         label: segmentation.confidence[segmentation.mask == index].mean() / 255
         for index, label in enumerate(preset.labels)
     }
-    entries = json.loads(encode(Request(b"", "huggingface"), segmentation, preset, info).body)
+    entries = json.loads(
+        encode(SegmentationRequest(b"", "huggingface"), segmentation, preset, info).body
+    )
     assert {entry["label"]: entry["score"] for entry in entries} == pytest.approx(expected)
-    shapes = json.loads(encode(Request(b"", "cvat"), segmentation, preset, info).body)
+    shapes = json.loads(encode(SegmentationRequest(b"", "cvat"), segmentation, preset, info).body)
     assert {shape["label"] for shape in shapes} == {"road", "car"}
     for shape in shapes:
         assert float(shape["confidence"]) == pytest.approx(expected[shape["label"]], abs=1e-4)

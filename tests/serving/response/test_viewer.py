@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from model.preset import Preset
-from serving.response.viewer import page_answer, page_html
+from serving.response.viewer import viewer_html, viewer_response
 
 
 class Page(HTMLParser):
@@ -45,11 +45,11 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(preset: Preset) -> Page:
-    return Page(page_html(preset))
+    return Page(viewer_html(preset))
 
 
 def test_small_html(preset: Preset) -> None:
-    answer = page_answer(preset)
+    answer = viewer_response(preset)
     assert (answer.status, answer.content_type) == (200, "text/html; charset=utf-8")
     assert answer.body.startswith(b"<!DOCTYPE html>")
     assert len(answer.body) < 40_000
@@ -87,14 +87,14 @@ def test_legend_of_all_classes(page: Page, preset: Preset) -> None:
 
 def test_a_label_cannot_leave_its_place(preset: Preset) -> None:
     labels = ("</script><script>alert(1)</script>", "<!--", "%POLICY%%CLASSES%")
-    page = Page(page_html(replace(preset, labels=labels)))
+    page = Page(viewer_html(replace(preset, labels=labels)))
     assert [entry["label"] for entry in json.loads(page.texts["data"][0])] == list(labels)
     assert len(page.texts["script"]) == 1
 
 
 def test_addresses(preset: Preset) -> None:
     """The page's own expression, run here: photos go to the address that the page came from."""
-    script = page_html(preset).decode()
+    script = viewer_html(preset).decode()
     found = re.search(r'location\.pathname\.replace\(/(.+)/, "\$1"\)', script)
     assert found is not None
     pattern = found[1].replace(r"\/", "/")

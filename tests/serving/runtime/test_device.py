@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from serving.runtime.device import (
+    download,
     is_out_of_memory,
     largest_group,
     pick_device,
@@ -30,7 +31,7 @@ def threads_as_before() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_without_a_gpu_from_torchserve_it_is_the_cpu() -> None:
+def test_without_an_assigned_gpu_it_is_the_cpu() -> None:
     assert pick_device(None) == CPU
 
 
@@ -92,6 +93,12 @@ def test_images_go_up_as_one_batch(device: torch.device) -> None:
     batch = upload(images, device)
     assert batch.device.type == device.type
     assert torch.equal(batch.cpu(), torch.stack(images))
+
+
+@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=needs_cuda)])
+def test_masks_come_down_unchanged(device: torch.device) -> None:
+    mask = torch.randint(256, (5, 7), dtype=torch.uint8)
+    assert (download(mask.to(device)) == mask.numpy()).all()
 
 
 def test_a_gpu_takes_the_whole_batch_and_a_cpu_four() -> None:

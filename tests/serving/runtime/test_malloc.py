@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from serving.runtime.malloc import keep_little_memory, trim_memory
+from serving.runtime.malloc import limit_heap_growth, trim_memory
 
 HOLE_BYTES = 100_000  # below the 128 kB from which glibc takes memory from the system directly
 
@@ -28,10 +28,10 @@ def test_holes_are_given_back() -> None:
 # Pillow's blocks, allocated and freed until glibc by itself would keep them.
 LARGE_BLOCKS = """
 import ctypes, sys, psutil
-from serving.runtime.malloc import keep_little_memory
+from serving.runtime.malloc import limit_heap_growth
 
 if sys.argv[1] == "set":
-    assert keep_little_memory()
+    assert limit_heap_growth()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
@@ -61,10 +61,10 @@ def test_large_blocks_go_back_at_once() -> None:
 # Threads that allocate at the same time, of which glibc gives each a heap.
 THREADS = """
 import ctypes, sys, threading
-from serving.runtime.malloc import keep_little_memory
+from serving.runtime.malloc import limit_heap_growth
 
 if sys.argv[1] == "set":
-    assert keep_little_memory()
+    assert limit_heap_growth()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
 at_once = threading.Barrier(4)
@@ -97,4 +97,4 @@ def test_threads_share_a_heap() -> None:
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not trim_memory()
-    assert not keep_little_memory()
+    assert not limit_heap_growth()

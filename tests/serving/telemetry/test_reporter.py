@@ -1,47 +1,34 @@
-"""The figures of batches on their way to TorchServe."""
-
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from serving.telemetry.metrics import Batch
+from serving.telemetry.metrics import BatchStats, Sample
 from serving.telemetry.reporter import Reporter
-
-
-class Declared:
-    """A metric that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.written: list[tuple[float, list[str]]] = []
-
-    def add_or_update(self, value: float, labels: list[str]) -> None:
-        self.written.append((value, labels))
-
 
 LOGITS = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)
 
 
-def answered_batch() -> Batch:
-    batch = Batch(1, "id")
-    batch.answered("mask", 200)
-    return batch
+def batch_of_one() -> BatchStats:
+    stats = BatchStats(1, "id")
+    stats.count_response("mask", 200)
+    return stats
 
 
-def test_shares_are_written_with_the_first_photo_and_then_not_for_each() -> None:
-    shares = Declared()
-    metrics = SimpleNamespace(cache={"gauge": {"segmenter_class_share": shares}})
+def shares(samples: list[Sample]) -> list[tuple[float, list[str]]]:
+    found = [sample for sample in samples if sample.name == "segmenter_class_share"]
+    return [(sample.value, list(sample.labels)) for sample in found]
+
+
+def test_shares_are_reported_with_the_first_photo_and_then_not_for_each() -> None:
     reporter = Reporter(["road", "car"])
-    reporter.report(answered_batch(), ["an answer instead of logits"], metrics)
-    assert shares.written == []
-    for _ in range(3):
-        reporter.report(answered_batch(), [LOGITS, LOGITS], metrics)
-    assert shares.written == [(1, ["road"]), (0, ["car"])]
+    assert shares(reporter.samples(batch_of_one(), None)) == []
+    assert shares(reporter.samples(batch_of_one(), LOGITS)) == [(1, ["road"]), (0, ["car"])]
+    for _ in range(2):
+        assert shares(reporter.samples(batch_of_one(), LOGITS)) == []
 
 
-def test_what_fails_there_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
-    broken = SimpleNamespace(cache={"counter": {"segmenter_batch_requests": object()}})
-    Reporter(["road", "car"]).report(answered_batch(), [LOGITS], broken)
-    assert "figures are lost of the batch with request id" in caplog.text
+def test_a_failure_costs_no_response(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter(["road", "car"])
+    assert reporter.samples(batch_of_one(), torch.zeros(0)) == []
+    assert "no metrics for the batch with request id" in caplog.text

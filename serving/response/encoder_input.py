@@ -1,4 +1,4 @@
-"""What an answer is made of."""
+"""What an encoder makes a response of."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from PIL import Image
 
 from imaging.export.summary import ClassSummary, class_summaries
 from model.preset import Preset
-from serving.label_map import Legend, legend_of
-from serving.model_info import ModelInfo
-from serving.runtime.pipeline import Segmentation
-from serving.types import Request
+from serving.label_map import LabelMap, label_map_of
+from serving.types import ModelInfo, Segmentation, SegmentationRequest
 
 
 @dataclass(frozen=True)
-class Result:
-    """A photo's classes, what they mean, who found them, and what was asked of the answer."""
+class EncoderInput:
+    """A photo's classes, what they mean, which model found them, and what the client requested."""
 
-    request: Request
+    request: SegmentationRequest
     segmentation: Segmentation
     preset: Preset
-    info: ModelInfo
+    model: ModelInfo
 
     @property
     def mask(self) -> npt.NDArray[np.integer]:
-        """(H, W) class ids, of which `legend.void` may be one more."""
+        """(H, W) class ids, of which `label_map.void` may be one more."""
         return self.segmentation.mask
 
     @property
@@ -41,24 +39,24 @@ class Result:
     def confidence(self) -> npt.NDArray[np.uint8]:
         """(H, W) probability of the winning class x 255."""
         if self.segmentation.confidence is None:
-            raise ValueError("this output is made of the confidence, which was not computed")
+            raise ValueError("this format needs the confidence, which was not computed")
         return self.segmentation.confidence
 
     @property
     def original(self) -> Image.Image:
         if self.segmentation.original is None:
-            raise ValueError("this output shows the photo, which was not kept")
+            raise ValueError("this format shows the photo, which was not kept")
         return self.segmentation.original
 
     @cached_property
-    def legend(self) -> Legend:
-        return legend_of(self.preset)
+    def label_map(self) -> LabelMap:
+        return label_map_of(self.preset)
 
     def classes(self) -> list[ClassSummary]:
         """Every class in the mask, void too, largest first."""
-        labels, palette, _ = self.legend
+        labels, palette, _ = self.label_map
         return class_summaries(self.mask, self.confidence, labels, palette)
 
     def objects(self) -> list[ClassSummary]:
-        """The classes that annotations are made of: all but void, which is where none are."""
-        return [entry for entry in self.classes() if entry["id"] != self.legend.void]
+        """The classes that annotations are made of: all but void."""
+        return [entry for entry in self.classes() if entry["id"] != self.label_map.void]

@@ -1,25 +1,25 @@
-"""Figures as TorchServe's own cache of metrics writes them."""
+"""Samples as TorchServe's own cache of metrics writes them."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
+from handler import write_samples
 from scripts.common.terminal import ROOT
-from serving.telemetry.drift import LOW_CONFIDENCE, Drift, Shares
+from serving.telemetry.drift import Shares
 from serving.telemetry.metrics import (
-    MAX_CLASSES,
-    Batch,
+    MAX_CLASS_SERIES,
+    BatchStats,
     batch_samples,
     share_samples,
-    starting,
-    write,
+    worker_start_samples,
 )
 
 # TorchServe leaves the files open.
@@ -43,9 +43,13 @@ def metrics() -> MetricsCacheYamlImpl:
 def test_every_sample_is_declared_and_is_a_line_that_torchserve_reads(
     metrics: MetricsCacheYamlImpl, caplog: pytest.LogCaptureFixture
 ) -> None:
-    samples = [*starting(), *batch_samples(full_batch()), *share_samples(shares(5), labels(5))]
+    samples = [
+        *worker_start_samples(),
+        *batch_samples(full_batch()),
+        *share_samples(shares(5), labels(5)),
+    ]
     with caplog.at_level(logging.INFO, logger="ts"):
-        write(samples, metrics)
+        write_samples(samples, metrics)
     lines = [LINE.fullmatch(record.getMessage()) for record in caplog.records]
     assert [line and line[1] for line in lines] == [sample.name for sample in samples]
     declared = yaml.safe_load(METRICS_FILE.read_text("ascii"))["model_metrics"]
@@ -58,7 +62,7 @@ def test_a_batch_is_a_line_for_each_stage_and_outcome(
 ) -> None:
     batch = full_batch()
     with caplog.at_level(logging.INFO, logger="ts"):
-        write(batch_samples(batch), metrics)
+        write_samples(batch_samples(batch), metrics)
     found = {
         (line[1], line[4]): float(line[3])
         for record in caplog.records
@@ -73,8 +77,8 @@ def test_a_batch_is_a_line_for_each_stage_and_outcome(
     assert found["segmenter_batch_seconds", ""] == pytest.approx(sum(stages))
 
 
-def test_a_batch_without_images_says_nothing() -> None:
-    assert batch_samples(Batch(1, "id")) == []
+def test_a_batch_without_images_has_no_samples() -> None:
+    assert batch_samples(BatchStats(1, "id")) == []
 
 
 @pytest.mark.parametrize("default", [None, "configs/metrics.yaml"])
@@ -89,7 +93,7 @@ def test_undeclared_metrics_are_left_out(
         cache = MetricsCacheYamlImpl(f"{ts.__path__[0]}/{default}")
         cache.initialize_cache()
     with caplog.at_level(logging.INFO, logger="ts"):
-        write(batch_samples(full_batch()), cache)
+        write_samples(batch_samples(full_batch()), cache)
     assert not caplog.records
 
 
@@ -97,21 +101,8 @@ def test_labels_are_safe_and_their_number_is_bounded() -> None:
     found = share_samples(shares(200), ["a|b,c:d", *labels(199)])
     names = [sample.labels[0] for sample in found if sample.labels]
     assert names[0] == "a_b_c_d"
-    assert len(names) == MAX_CLASSES + 1
+    assert len(names) == MAX_CLASS_SERIES + 1
     assert sum(sample.value for sample in found[:-1]) == pytest.approx(1)
-
-
-def test_shares_are_those_of_the_logits_and_their_mean_over_photos() -> None:
-    drift = Drift()
-    sure, unsure = torch.zeros(1, 4, 2, 3), torch.zeros(1, 4, 2, 3)
-    sure[0, 1] = 10
-    unsure[0, 2] = 0.1  # the winner has little more than a quarter
-    assert unsure.softmax(1).max() < LOW_CONFIDENCE
-    drift.add(sure)
-    drift.add(unsure)
-    assert drift.take() == Shares([0, 0.5, 0.5, 0], 0.5)
-    with pytest.raises(ValueError, match="no photo"):
-        drift.take()
 
 
 def test_a_batch_costs_less_than_a_thousandth_of_a_second_of_writing(
@@ -125,19 +116,19 @@ def test_a_batch_costs_less_than_a_thousandth_of_a_second_of_writing(
 
 def timed(samples: list, metrics: MetricsCacheYamlImpl) -> float:
     started = time.perf_counter()
-    write(samples, metrics)
+    write_samples(samples, metrics)
     return time.perf_counter() - started
 
 
-def full_batch() -> Batch:
-    batch = Batch(3, "id", shapes=2)
+def full_batch() -> BatchStats:
+    batch = BatchStats(3, "id", shapes=2)
     for name in ("decode", "forward", "mask", "encode"):
         with batch.stage(name):
             pass
-    batch.retried()
-    batch.answered("mask", 200)
-    batch.answered("mask", 200)
-    batch.answered(None, 415)
+    batch.count_retry()
+    batch.count_response("mask", 200)
+    batch.count_response("mask", 200)
+    batch.count_response(None, 415)
     return batch
 
 
@@ -147,3 +138,9 @@ def shares(num_classes: int) -> Shares:
 
 def labels(num_classes: int) -> list[str]:
     return [f"class {index}" for index in range(num_classes)]
+
+
+def test_a_failing_metric_costs_no_response(caplog: pytest.LogCaptureFixture) -> None:
+    broken = SimpleNamespace(cache={"counter": {"segmenter_batch_requests": object()}})
+    write_samples(batch_samples(full_batch()), broken)
+    assert "metrics of a batch could not be written" in caplog.text

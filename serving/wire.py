@@ -1,0 +1,47 @@
+"""Names and shapes on the wire that the reading and the writing side share."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+JSON: Final = "application/json"
+
+# The viewer: what a browser gets that opens a model's prediction URL.
+PAGE: Final = "page"
+PAGE_MEDIA_TYPE: Final = "text/html"
+
+# JSON documents in which an image is read: our own, KServe v1, Open Inference v2, Hugging Face.
+JSON_SHAPES: Final = (
+    '{"image": "<base64>"}',
+    '{"instances": [{"b64": "<base64>"}]}',
+    '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["<base64>"]}]}',
+    '{"inputs": "<base64>"}',
+)
+
+# Form field, JSON key or query parameter that names the output format, and the header that does.
+OUTPUT: Final = "output"
+OUTPUT_HEADER: Final = "X-Segmenter-Output"
+
+# Options by their name as a form field, JSON key or query parameter.
+CLASSES: Final = "classes"
+THRESHOLD: Final = "threshold"
+OPTION_HEADERS: Final = {CLASSES: "X-Segmenter-Classes", THRESHOLD: "X-Segmenter-Threshold"}
+OPTION_DESCRIPTIONS: Final = {
+    CLASSES: "labels or ids; pixels of all other classes become void",
+    THRESHOLD: "0..1; pixels whose winning class is less probable become void",
+}
+
+# Open Inference v2: the output tensors that can be requested, and the header of its binary
+# extension that says how many bytes of JSON precede the raw tensors.
+TENSORS: Final = ("mask", "confidence")
+INFERENCE_HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+
+# A header value holds RFC 9110's visible ASCII characters and spaces between them. A line break
+# would start another header, and engines disagree on how to send what is not ASCII.
+UNSAFE_IN_HEADER: Final = re.compile(r"[^\x20-\x7e]")
+
+
+def header_safe(text: str) -> str:
+    """`text` as a header value: unsafe characters replaced by question marks, ends trimmed."""
+    return UNSAFE_IN_HEADER.sub("?", text).strip()
