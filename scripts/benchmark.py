@@ -17,8 +17,8 @@ from pathlib import Path
 
 from model.preset import PresetError
 from scripts.archive.checkpoint import CheckpointError
-from scripts.bench.cpu import all_timings, markdown, run_conditions
-from scripts.bench.inputs import SIZES, drawn_jpeg
+from scripts.bench.cpu import all_timings, run_conditions, timing_tables
+from scripts.bench.inputs import PHOTO_SIZES, drawn_jpeg
 from scripts.common.terminal import exit_status
 
 ROUNDS = 7  # of each contender: a median of seven is not moved by two outliers
@@ -28,12 +28,12 @@ def run(options: argparse.Namespace) -> int:
     if options.photo:
         photos = {options.photo.name: options.photo.read_bytes()}
     else:
-        photos = {"640x491": drawn_jpeg(SIZES["0.3 MP"])}
-    photos["4000x3000"] = drawn_jpeg(SIZES["12 MP"])
+        photos = {"640x491": drawn_jpeg(PHOTO_SIZES["0.3 MP"])}
+    photos["4000x3000"] = drawn_jpeg(PHOTO_SIZES["12 MP"])
     timings = list(all_timings(options.preset, photos, options.rounds))
     conditions = run_conditions()
     print("\n".join(f"{key}: {value}" for key, value in conditions.items()), end="\n\n")
-    print(markdown(timings))
+    print(timing_tables(timings))
     if options.json:
         report = {"conditions": conditions, "figures": [asdict(timing) for timing in timings]}
         options.json.write_text(json.dumps(report, indent=1) + "\n")

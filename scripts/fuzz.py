@@ -24,18 +24,18 @@ from scripts.launch.instance import Instance
 from scripts.launch.lifecycle import running_instance
 from scripts.launch.loopback import tiny_image
 from scripts.launch.ports import HOST, free_ports
-from scripts.stress.fuzz.campaign import GATEWAY_LIMITS, WARM_UP, run_campaign
+from scripts.stress.fuzz.campaign import GATEWAY_LIMITS, WARM_UP_REQUESTS, run_campaign
 from scripts.stress.fuzz.connection import send
 from scripts.stress.fuzz.hostile_requests import hostile_request
-from scripts.stress.fuzz.report import description, save_failures, succeeded, table
+from scripts.stress.fuzz.report import description, outcome_table, save_failures, succeeded
 
-FOLDER = ROOT / "build" / "fuzz"
+FUZZ_FOLDER = ROOT / "build" / "fuzz"
 
 
 @contextlib.contextmanager
 def running_gateway(instance: Instance) -> Iterator[Gateway]:
     """A gateway in front of the service, on a free loopback port, while the block runs."""
-    folder, port = FOLDER / "gateway", free_ports().inference
+    folder, port = FUZZ_FOLDER / "gateway", free_ports().inference
     try:
         yield gateway.start(
             folder,
@@ -51,18 +51,18 @@ def running_gateway(instance: Instance) -> Iterator[Gateway]:
 
 def run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
-        instance = stack.enter_context(running_instance(options.archive, FOLDER / "service"))
+        instance = stack.enter_context(running_instance(options.archive, FUZZ_FOLDER / "service"))
         front = stack.enter_context(running_gateway(instance)) if options.gateway else None
         if options.replay is not None:
             print(description(send(instance, hostile_request(options.replay), front)))
             return 0
-        warm_up = min(WARM_UP, options.inputs // 2)
+        warm_up = min(WARM_UP_REQUESTS, options.inputs // 2)
         report = run_campaign(instance, range(options.inputs), front, warm_up)
-    print(table(report), flush=True)
+    print(outcome_table(report), flush=True)
     if succeeded(report):
         return 0
-    save_failures(report.outcomes, FOLDER / "failed")
-    say(f"failed requests are in {shown(FOLDER / 'failed')}; --replay SEED sends one again")
+    save_failures(report.outcomes, FUZZ_FOLDER / "failed")
+    say(f"failed requests are in {shown(FUZZ_FOLDER / 'failed')}; --replay SEED sends one again")
     return 1
 
 

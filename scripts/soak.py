@@ -28,7 +28,7 @@ from scripts.stress.soak.figures import soak_figures
 from scripts.stress.soak.load import run_load
 from scripts.stress.soak.photos import drawn_photos, photos_in
 from scripts.stress.soak.reference import reference_model
-from scripts.stress.soak.report import machine_conditions, markdown, write_report
+from scripts.stress.soak.report import figures_table, machine_conditions, write_report
 from scripts.training.evaluation import in_process
 from serving.runtime.loading import ArchiveError
 
@@ -49,7 +49,11 @@ def run(options: argparse.Namespace) -> int:
     ):
         result = run_load(instance, load, 60 * options.minutes, CLIENTS)
     figures = soak_figures(result, conditions, len(photos), CLIENTS)
-    print(json.dumps(dataclasses.asdict(figures), indent=2) if options.json else markdown(figures))
+    print(
+        json.dumps(dataclasses.asdict(figures), indent=2)
+        if options.json
+        else figures_table(figures)
+    )
     if not result.finished:
         return 128 + signal.SIGINT
     say(f"written to {shown(write_report(figures, options.output))}")

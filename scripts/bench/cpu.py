@@ -55,7 +55,7 @@ def run_conditions() -> dict[str, str | int]:
     }
 
 
-def markdown(timings: Sequence[Timing]) -> str:
+def timing_tables(timings: Sequence[Timing]) -> str:
     """One table for each section."""
     lines: list[str] = []
     section = None

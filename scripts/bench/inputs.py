@@ -13,7 +13,11 @@ from torch.nn.functional import interpolate
 
 from scripts.common.street import draw_street
 
-SIZES: Final = {"0.3 MP": (491, 640), "2 MP": (1080, 1920), "12 MP": (3000, 4000)}  # (H, W) px
+PHOTO_SIZES: Final = {
+    "0.3 MP": (491, 640),
+    "2 MP": (1080, 1920),
+    "12 MP": (3000, 4000),
+}  # (H, W) px
 
 
 def drawn_jpeg(size: tuple[int, int]) -> bytes:

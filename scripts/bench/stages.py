@@ -17,7 +17,7 @@ from imaging.export.png import mask_png
 from imaging.export.summary import class_summaries
 from imaging.mask.class_mask import class_mask, class_mask_and_confidence, class_mask_plain
 from model.preset import voc_palette
-from scripts.bench.inputs import SIZES, drawn_jpeg, trained_like_logits
+from scripts.bench.inputs import PHOTO_SIZES, drawn_jpeg, trained_like_logits
 from scripts.bench.timing import Task, Timing, compare
 
 NUM_CLASSES = 21  # Pascal VOC's
@@ -27,7 +27,7 @@ LOGITS_SIZE = (65, 87)  # (h, w) of a 4:3 photo that is read at 520 px
 def mask_timings(rounds: int) -> Iterator[Timing]:
     """From logits to class ids, for photos of three sizes."""
     logits = trained_like_logits(NUM_CLASSES, *LOGITS_SIZE)
-    for name, size in SIZES.items():
+    for name, size in PHOTO_SIZES.items():
         tasks: dict[str, Task] = {
             "interpolate, argmax": partial(class_mask_plain, logits, size),
             "ours": partial(class_mask, logits, size),
@@ -38,7 +38,7 @@ def mask_timings(rounds: int) -> Iterator[Timing]:
 
 def decode_timings(rounds: int) -> Iterator[Timing]:
     """From a 12-megapixel JPEG to the pixels that the network reads, at 520 px."""
-    height, width = SIZES["12 MP"]
+    height, width = PHOTO_SIZES["12 MP"]
     data = drawn_jpeg((height, width))
     size = fit_size(width, height, 520)
 
@@ -59,7 +59,7 @@ def encode_timings(rounds: int) -> Iterator[Timing]:
     """From a 12-megapixel mask to a response body."""
     logits, palette = trained_like_logits(NUM_CLASSES, *LOGITS_SIZE), voc_palette(NUM_CLASSES)
     mask, confidence = (
-        image[0].numpy() for image in class_mask_and_confidence(logits, SIZES["12 MP"])
+        image[0].numpy() for image in class_mask_and_confidence(logits, PHOTO_SIZES["12 MP"])
     )
     labels = [str(number) for number in range(NUM_CLASSES)]
     tasks: dict[str, Task] = {

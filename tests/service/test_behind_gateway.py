@@ -24,7 +24,7 @@ from tests.debian import program
 from tests.deploy.kills import kill_under_load
 from tests.deploy.load import Endpoint, Question
 from tests.photos import agreement, encoded, photo
-from tests.service.conftest import RunningModel
+from tests.service.conftest import VERSION, RunningModel
 
 PHOTO = encoded(photo(75, 113), "JPEG")
 B64 = base64.b64encode(PHOTO).decode()
@@ -60,7 +60,7 @@ def http(front: Gateway) -> Iterator[requests.Session]:
     ("path", "arguments"),
     [
         ("/predictions/segmenter", {"data": PHOTO}),
-        ("/predictions/segmenter/1.0/mask", {"data": PHOTO}),
+        (f"/predictions/segmenter/{VERSION}/mask", {"data": PHOTO}),
         ("/predictions/segmenter", {"data": iter([PHOTO[:1000], PHOTO[1000:]])}),
         ("/predictions/segmenter", {"files": {"image": ("photo.jpg", PHOTO, "image/jpeg")}}),
         ("/predictions/segmenter", {"json": {"image": B64}}),

@@ -13,8 +13,8 @@ from PIL import Image
 
 from scripts.stress.fuzz.campaign import FuzzReport, run_campaign
 from scripts.stress.fuzz.connection import send
-from scripts.stress.fuzz.hostile_requests import MAKERS, hostile_request
-from scripts.stress.fuzz.report import table
+from scripts.stress.fuzz.hostile_requests import REQUEST_MAKERS, hostile_request
+from scripts.stress.fuzz.report import outcome_table
 from scripts.stress.process_monitor import sample_processes
 from serving.wire import OUTPUT_HEADER
 from tests.photos import encoded, photo, png_header
@@ -29,7 +29,7 @@ def report(model: RunningModel) -> FuzzReport:
 
 
 def test_the_worker_survives_and_every_response_is_acceptable(report: FuzzReport) -> None:
-    assert report.deaths == 0, table(report)
+    assert report.deaths == 0, outcome_table(report)
     assert not report.faults, [
         (outcome.request.seed, outcome.request.category, outcome.fault, outcome.body[:200])
         for outcome in report.faults
@@ -40,7 +40,7 @@ def test_the_worker_survives_and_every_response_is_acceptable(report: FuzzReport
 def test_valid_and_invalid_requests_were_both_sent(report: FuzzReport) -> None:
     statuses = {outcome.status for outcome in report.outcomes if outcome.from_handler}
     assert {200, 400, 413, 415} <= statuses
-    assert len({outcome.request.category for outcome in report.outcomes}) > 2 * len(MAKERS)
+    assert len({outcome.request.category for outcome in report.outcomes}) > 2 * len(REQUEST_MAKERS)
 
 
 def test_afterwards_a_photo_gets_its_mask(report: FuzzReport, model: RunningModel) -> None:

@@ -18,7 +18,7 @@ from scripts.launch.nginx_config import ClientLimits
 from scripts.stress.fuzz.connection import send
 from scripts.stress.fuzz.hostile_requests import HostileRequest, hostile_request
 from scripts.stress.fuzz.outcome import CLOSED, Outcome, without_payload
-from scripts.stress.fuzz.raw_http import http_request
+from scripts.stress.fuzz.raw_http import request_bytes
 from scripts.stress.process_monitor import monitored, sample_processes, worker_deaths
 from serving.runtime.malloc import TRIM_SECONDS
 
@@ -26,7 +26,7 @@ from serving.runtime.malloc import TRIM_SECONDS
 CLIENTS = 12
 
 # Requests before memory is compared: every category has occurred often, and buffers have grown.
-WARM_UP = 1000
+WARM_UP_REQUESTS = 1000
 
 SAMPLE_SECONDS = 0.5
 RECOVERY_SECONDS = 120.0  # TorchServe restarts a dead worker in a quarter of it
@@ -66,7 +66,7 @@ def run_campaign(
     instance: Instance,
     seeds: Sequence[int],
     gateway: Gateway | None = None,
-    warm_up: int = WARM_UP,
+    warm_up: int = WARM_UP_REQUESTS,
     idle_seconds: float = IDLE_SECONDS,
 ) -> FuzzReport:
     """Send the requests of `seeds`, CLIENTS at a time, through the gateway if there is one.
@@ -101,7 +101,7 @@ def idle_memory(instance: Instance, seconds: float) -> int:
 
     The worker trims its heap after a batch, so it gets valid requests meanwhile.
     """
-    valid = HostileRequest(-1, "valid", http_request(tiny_image(), {}))
+    valid = HostileRequest(-1, "valid", request_bytes(tiny_image(), {}))
     deadline = time.monotonic() + RECOVERY_SECONDS
     while send(instance, valid).status != http.client.OK:
         if time.monotonic() > deadline:

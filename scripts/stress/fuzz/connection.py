@@ -29,7 +29,7 @@ def send(
     status: int | str = CLOSED
     from_handler, body = False, b""
     try:
-        with connect(instance.ports.inference, gateway, timeout) as connection:
+        with open_connection(instance.ports.inference, gateway, timeout) as connection:
             wire = with_bearer_token(request.wire, gateway.token) if gateway else request.wire
             transmit(connection, wire)
             if not request.complete and gateway is None:  # TLS cannot close one direction
@@ -47,7 +47,7 @@ def send(
     return Outcome(request, status, from_handler, seconds, body, gateway is not None)
 
 
-def connect(port: int, gateway: Gateway | None, timeout: float) -> socket.socket:
+def open_connection(port: int, gateway: Gateway | None, timeout: float) -> socket.socket:
     """A connection to TorchServe's `port`; to the gateway's own, with TLS, where there is one."""
     plain = socket.create_connection((HOST, gateway.port if gateway else port), timeout=timeout)
     if gateway is None:

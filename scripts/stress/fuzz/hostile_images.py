@@ -40,7 +40,7 @@ MODES: Final[dict[str, tuple[str, ...]]] = {
     "BMP": ("RGB", "RGBA", "L", "P", "1"),
 }
 TIFF_COMPRESSIONS: Final = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd")
-SIGNATURES: Final = (
+FIRST_BYTES: Final = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"BM", b"II*\0", b"MM\0*"),
     *(b"GIF89a", b"\0\0\0\x18ftypheic", b"%PDF-1.7\n", b"<svg>", b"\0asm", b"PK\3\4", b"\x1f\x8b"),
 )
@@ -66,7 +66,7 @@ def blobs(random: Random, mode: str, width: int = 0, height: int = 0) -> Image.I
     return image.convert("L").convert(mode) if mode in "IF" else image.convert(mode)
 
 
-def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+def image_file(image: Image.Image, file_format: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return file.getvalue()
@@ -85,7 +85,7 @@ def valid(random: Random) -> bytes:
         options = {"compression": random.choice(TIFF_COMPRESSIONS)}
     elif file_format == "PNG":
         options = {"compress_level": random.choice((0, 1))}
-    return encode(blobs(random, mode), file_format, **options)
+    return image_file(blobs(random, mode), file_format, **options)
 
 
 def truncated(random: Random) -> bytes:
@@ -124,7 +124,7 @@ def spliced(random: Random) -> bytes:
 
 def wrong_signature(random: Random) -> bytes:
     """The signature of another format, noise after a signature, or only noise."""
-    signature = random.choice(SIGNATURES)
+    signature = random.choice(FIRST_BYTES)
     body = random.choice((valid(random)[8:], random.randbytes(random.choice((0, 1, 9, 900)))))
     return random.choice((signature + body, body, signature, bytes(random.randrange(2000))))
 
@@ -152,7 +152,7 @@ def strip(random: Random) -> bytes:
     longest = 16_383 if file_format == "WEBP" else 20_001
     sides = [1, random.choice((1, 2, 5000, longest))]
     random.shuffle(sides)
-    return encode(blobs(random, MODES[file_format][0], *sides), file_format)
+    return image_file(blobs(random, MODES[file_format][0], *sides), file_format)
 
 
 def animation(random: Random) -> bytes:
@@ -160,7 +160,7 @@ def animation(random: Random) -> bytes:
     file_format = random.choice(("GIF", "PNG", "WEBP", "TIFF"))
     width, height = random.randint(1, 80), random.randint(1, 80)
     frames = [blobs(random, "RGB", width, height) for _ in range(random.randint(2, 12))]
-    return encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+    return image_file(frames[0], file_format, save_all=True, append_images=frames[1:])
 
 
 def bomb(random: Random) -> bytes:
@@ -187,14 +187,14 @@ def metadata(random: Random) -> bytes:
     image = blobs(random, "RGB")
     if file_format == "TIFF":
         tag = random.choice((b"\x69\x87", b"\x25\x88", b"\x4a\x01", b"\x05\xa0"))
-        file = bytearray(encode(image, "TIFF"))
+        file = bytearray(image_file(image, "TIFF"))
         at = file.index(b"\x16\x01")  # rows per strip: its entry becomes that of another directory
         file[at : at + 2] = tag
         return bytes(file)
     options: dict[str, object] = {"exif": b"Exif\0\0" + blob, "icc_profile": blob}
     if file_format == "JPEG":
         options["comment"] = blob[:4_000]  # Pillow 12 writes it in one buffer with the profile
-    return encode(image, file_format, **options)
+    return image_file(image, file_format, **options)
 
 
 def cyclic_exif(random: Random) -> bytes:
@@ -228,7 +228,7 @@ def odd_tags(random: Random) -> bytes:
 def many_pieces(random: Random) -> bytes:
     """Thousands of segments, chunks, blocks, frames, scans or directory entries."""
     count = random.choice((500, 5000, 50_000))
-    jpeg = encode(blobs(random, "RGB"), "JPEG", progressive=True)
+    jpeg = image_file(blobs(random, "RGB"), "JPEG", progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda\0") : -2]
     segment = random.choice((b"\xff\xe5\0\2", b"\xff\xfe\0\3a", b"\xff\xe1\0\x08Exif\0\0", b"\xff"))
     values = random.choice((1, 300, 2**18 + 1))
@@ -263,7 +263,7 @@ def large(random: Random) -> bytes:
 
 
 # Relative frequencies. A large file takes as long as many small ones.
-MAKERS: Final[dict[Maker, int]] = {
+IMAGE_MAKERS: Final[dict[Maker, int]] = {
     valid: 6,
     truncated: 10,
     flipped_bits: 14,
@@ -283,5 +283,5 @@ MAKERS: Final[dict[Maker, int]] = {
 
 def hostile_image(random: Random) -> tuple[str, bytes]:
     """The name of a maker, and a file that it made."""
-    (maker,) = random.choices([*MAKERS], [*MAKERS.values()])
+    (maker,) = random.choices([*IMAGE_MAKERS], [*IMAGE_MAKERS.values()])
     return maker.__name__, maker(random)

@@ -13,10 +13,10 @@ from random import Random
 from typing import Final
 
 from scripts.stress.fuzz.hostile_images import hostile_image, valid
-from scripts.stress.fuzz.raw_http import BOUNDARY, MODEL_PATH, Part, http_request, multipart
+from scripts.stress.fuzz.raw_http import BOUNDARY, MODEL_PATH, Part, multipart, request_bytes
 from serving.formats import FORMATS
 
-MEDIA_TYPES: Final = (
+MEDIA_RANGES: Final = (
     *("image/png", "image/jpeg", "application/json", "application/x-npy", "text/html", "*/*"),
     *("image/*", "image/webp", "application/*", "video/mp4", "*", "*/png", "image", "/", ";", ""),
 )
@@ -40,7 +40,7 @@ class HostileRequest:
 def hostile_request(seed: int) -> HostileRequest:
     """The request of this seed, byte for byte the same in every run."""
     random = Random(seed)
-    (maker,) = random.choices([*MAKERS], [*MAKERS.values()])
+    (maker,) = random.choices([*REQUEST_MAKERS], [*REQUEST_MAKERS.values()])
     return maker(random, seed)
 
 
@@ -51,8 +51,8 @@ def image_body(random: Random, seed: int) -> HostileRequest:
     if random.random() < 0.5:
         headers["Content-Type"] = random.choice(("image/jpeg", "application/octet-stream"))
     if random.random() < 0.3:
-        headers["Accept"] = random.choice(MEDIA_TYPES[:6])
-    return HostileRequest(seed, f"image {category}", http_request(body, headers))
+        headers["Accept"] = random.choice(MEDIA_RANGES[:6])
+    return HostileRequest(seed, f"image {category}", request_bytes(body, headers))
 
 
 def json_body(random: Random, seed: int) -> HostileRequest:
@@ -104,7 +104,7 @@ def json_body(random: Random, seed: int) -> HostileRequest:
     path = random.choice(
         (MODEL_PATH, MODEL_PATH, "/v1/models/segmenter:predict", "/v2/models/segmenter/infer")
     )
-    return HostileRequest(seed, "json", http_request(body, {"Content-Type": declared}, path))
+    return HostileRequest(seed, "json", request_bytes(body, {"Content-Type": declared}, path))
 
 
 def form_body(random: Random, seed: int) -> HostileRequest:
@@ -133,7 +133,7 @@ def form_body(random: Random, seed: int) -> HostileRequest:
     if random.random() < 0.3:
         body = body[: random.randrange(len(body) + 1)]
     headers = {"Content-Type": f"multipart/form-data; {declared}"}
-    return HostileRequest(seed, "multipart", http_request(body, headers))
+    return HostileRequest(seed, "multipart", request_bytes(body, headers))
 
 
 def urlencoded(random: Random, seed: int) -> HostileRequest:
@@ -143,7 +143,7 @@ def urlencoded(random: Random, seed: int) -> HostileRequest:
     )
     body = random.choice((valid(random), fields, b"image=%zz", b"=&=&==", b"output=json", b"%"))
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return HostileRequest(seed, "urlencoded", http_request(body, headers))
+    return HostileRequest(seed, "urlencoded", request_bytes(body, headers))
 
 
 def odd_headers(random: Random, seed: int) -> HostileRequest:
@@ -165,18 +165,18 @@ def odd_headers(random: Random, seed: int) -> HostileRequest:
     )
     headers = dict.fromkeys(names, value)
     many = {f"X-{index}": "y" for index in range(random.choice((0, 0, 900)))}
-    return HostileRequest(seed, "headers", http_request(valid(random), {**headers, **many}))
+    return HostileRequest(seed, "headers", request_bytes(valid(random), {**headers, **many}))
 
 
 def accept(random: Random, seed: int) -> HostileRequest:
     """Accept headers of every shape."""
     count = random.choice((1, 2, 5, 60, 300))
     text = random.choice((",", ", ", ";", " ,,")).join(
-        random.choice(MEDIA_TYPES) + random.choice(QUALITY_VALUES) for _ in range(count)
+        random.choice(MEDIA_RANGES) + random.choice(QUALITY_VALUES) for _ in range(count)
     )
     text = corrupted_text(random, text) if random.random() < 0.3 else text
     one_line = text.replace("\r", " ").replace("\n", " ")
-    return HostileRequest(seed, "accept", http_request(valid(random), {"Accept": one_line[:7000]}))
+    return HostileRequest(seed, "accept", request_bytes(valid(random), {"Accept": one_line[:7000]}))
 
 
 def odd_path(random: Random, seed: int) -> HostileRequest:
@@ -203,12 +203,12 @@ def odd_path(random: Random, seed: int) -> HostileRequest:
         ("POST", "POST", "POST", "PUT", "GET", "HEAD", "OPTIONS", "DELETE", "PATCH", "TRACE", "get")
     )
     body = valid(random) if random.random() < 0.8 else b""
-    return HostileRequest(seed, "path", http_request(body, {}, path.replace(" ", "%20"), method))
+    return HostileRequest(seed, "path", request_bytes(body, {}, path.replace(" ", "%20"), method))
 
 
 def broken_http(random: Random, seed: int) -> HostileRequest:
     """Not HTTP, or cut off. A client that sends this need not get a response."""
-    request = http_request(valid(random), {"Content-Type": "image/jpeg"})
+    request = request_bytes(valid(random), {"Content-Type": "image/jpeg"})
     head, _, body = request.partition(b"\r\n\r\n")
     length = b"Content-Length: %d" % len(body)
     chunked = head.replace(length, b"Transfer-Encoding: chunked") + b"\r\n\r\n"
@@ -237,7 +237,7 @@ def broken_http(random: Random, seed: int) -> HostileRequest:
 
 
 # Relative frequencies.
-MAKERS: Final[dict[Callable[[Random, int], HostileRequest], int]] = {
+REQUEST_MAKERS: Final[dict[Callable[[Random, int], HostileRequest], int]] = {
     image_body: 60,
     json_body: 12,
     form_body: 8,

@@ -18,7 +18,7 @@ class Part:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def http_request(
+def request_bytes(
     body: bytes, headers: Mapping[str, str], path: str = MODEL_PATH, method: str = "POST"
 ) -> bytes:
     """A well-formed request, apart from what the arguments break."""

@@ -13,8 +13,8 @@ from scripts.stress.fuzz.outcome import MAX_RESPONSE_SECONDS, Outcome
 MAX_MEMORY_GROWTH = 0.05  # share, of the idle worker's memory
 
 
-def table(report: FuzzReport) -> str:
-    """Requests by category and status, then the criteria of `criteria`."""
+def outcome_table(report: FuzzReport) -> str:
+    """Requests by category and status, then the criteria."""
     counts = Counter((outcome.request.category, outcome.column) for outcome in report.outcomes)
     categories = sorted({category for category, _ in counts})
     columns = sorted({column for _, column in counts})

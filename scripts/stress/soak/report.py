@@ -35,7 +35,7 @@ def machine_conditions(model: ServedModel) -> dict[str, str]:
     }
 
 
-def markdown(figures: SoakFigures) -> str:
+def figures_table(figures: SoakFigures) -> str:
     """A table, and below it the criteria that failed and the first faults."""
     first, last = figures.samples[0], figures.samples[-1]
     peak = max(sample.worker_bytes for sample in figures.samples)
@@ -80,7 +80,7 @@ def write_report(figures: SoakFigures, folder: Path) -> Path:
     text.write_text(
         f"# Soak\n\nOutput of `make soak MINUTES={figures.seconds / 60:.0f}` "
         "(scripts/soak.py): every response is checked against the expected one for its photo.\n\n"
-        f"{markdown(figures)}\n\n![Memory and threads over time](soak.png)\n",
+        f"{figures_table(figures)}\n\n![Memory and threads over time](soak.png)\n",
         encoding="utf-8",
     )
     return text

@@ -10,7 +10,7 @@ import pytest
 from scripts.stress.fuzz.campaign import FuzzReport
 from scripts.stress.fuzz.hostile_requests import HostileRequest
 from scripts.stress.fuzz.outcome import HUNG, Outcome
-from scripts.stress.fuzz.report import criteria, save_failures, succeeded, table
+from scripts.stress.fuzz.report import criteria, outcome_table, save_failures, succeeded
 
 REQUEST = HostileRequest(7, "image truncated", b"POST / HTTP/1.1\r\n\r\n")
 REFUSED = Outcome(REQUEST, 400, True, 0.1, b'{"error": {"code": "x", "message": "y"}}')
@@ -30,12 +30,12 @@ GOOD = FuzzReport([REFUSED], deaths=0, memory_before=100, memory_after=104)
 def test_each_criterion_can_fail(report: FuzzReport, expected: list[bool]) -> None:
     assert [met for met, _ in criteria(report)] == expected
     assert succeeded(report) == all(expected)
-    assert table(report).count("BAD") == expected.count(False)
+    assert outcome_table(report).count("BAD") == expected.count(False)
 
 
 def test_the_table_counts_categories_and_statuses() -> None:
     outcomes = [REFUSED, REFUSED, replace(REFUSED, status=200)]
-    lines = table(replace(GOOD, outcomes=outcomes)).splitlines()
+    lines = outcome_table(replace(GOOD, outcomes=outcomes)).splitlines()
     assert lines[0].split() == ["200", "400"]
     assert lines[1].split() == ["image", "truncated", "1", "2"]
     assert lines[2].split() == ["all", "1", "2"]

@@ -13,7 +13,7 @@ from scripts.common.terminal import UserError
 from scripts.stress.process_monitor import ProcessSample
 from scripts.stress.soak.figures import SoakFigures, soak_figures
 from scripts.stress.soak.load import CheckedResponse, Fault, LoadRun
-from scripts.stress.soak.report import markdown, write_report
+from scripts.stress.soak.report import figures_table, write_report
 
 MIB = 2**20
 CORRECT = CheckedResponse("mask", 1.0, 0.5)
@@ -43,7 +43,7 @@ def test_each_criterion_can_fail() -> None:
     assert figures_of(steady, ERROR).failed_criteria() == ["1 errors"]
     growing = figures_of(samples_of([700] * 420 + [800] * 400))
     assert growing.failed_criteria() == ["the worker grew by 14.3%; the limit is 2%"]
-    assert "the worker grew by 14.3%" in markdown(growing)
+    assert "the worker grew by 14.3%" in figures_table(growing)
     died = figures_of([*samples_of([700] * 200), *samples_of([700] * 200, pid=2)])
     assert died.failed_criteria() == ["1 workers died"]
 
