@@ -1,1 +1,1 @@
-"""Class masks -> the bytes and structures of the formats in which they are exchanged."""
+"""Class masks -> the bytes and structures of the formats in which masks are exchanged."""

@@ -1,10 +1,10 @@
-"""Label Studio's brush: a mask as the run-length code of its RGBA picture, by whole arrays.
+"""Label Studio's brush: a mask as the run-length code of its RGBA image, vectorised.
 
 The code is thi.ng's rle-pack (https://github.com/thi-ng/umbrella, packages/rle-pack), a stream of
-bits. It begins with the number of values in 32 bits, their width less 1 in 5, and four widths of
-run lengths, less 1, in 4 each. Then come the runs: 1, which of the four widths in 2 bits, the
-length less 1 in that width, the value. (A 0 would announce values that do not repeat; a picture of
-four equal channels has none.)
+bits. It begins with the number of values in 32 bits, the bits of a value minus 1 in 5, and four
+widths of run lengths, minus 1, in 4 each. Each run follows as a 1, the index of its width in 2
+bits, its length minus 1 in that width, and its value. (A 0 would announce values that do not
+repeat; an image of four equal channels has none.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imaging.export.rle import alternating
 
 CHANNELS: Final = 4  # all 255 inside, all 0 outside
 VALUE_BITS: Final = 8
-LENGTH_BITS: Final = np.array([3, 4, 8, 16])  # as Label Studio's own encoder has them
+LENGTH_BITS: Final = np.array([3, 4, 8, 16])  # those of Label Studio's own encoder
 LONGEST: Final = 1 << int(LENGTH_BITS[-1])
 
 
@@ -29,7 +29,7 @@ def brush_rle(
     runs = alternating(starts, lengths, size)
     lengths, values = _split(CHANNELS * runs, np.arange(len(runs)) % 2 * 255)
 
-    which = np.searchsorted(1 << LENGTH_BITS, lengths)  # the first of the widths that will do
+    which = np.searchsorted(1 << LENGTH_BITS, lengths)  # the smallest width that holds it
     length_bits = LENGTH_BITS[which]
     codes = 0b100 + which
     codes = (codes << length_bits) + lengths - 1
@@ -41,7 +41,7 @@ def brush_rle(
 def _split(
     lengths: npt.NDArray[np.int64], values: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Runs of 1 to LONGEST: those of 0 left out, longer ones in pieces, the rest of one last."""
+    """Drop runs of length 0 and cut longer ones than LONGEST, the remainder last."""
     pieces = -(-lengths // LONGEST)
     values, rest = np.repeat(values, pieces), lengths - (pieces - 1) * LONGEST
     split = np.full(len(values), LONGEST)
@@ -55,6 +55,6 @@ def _header(num_values: int) -> npt.NDArray[np.uint8]:
 
 
 def _bits(numbers: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Numbers of up to 32 bits -> the lowest `widths` bits of each, highest first, in one row."""
+    """Numbers of up to 32 bits -> the lowest `widths` bits of each, highest first, concatenated."""
     bits = np.unpackbits(numbers.astype(">u4").view(np.uint8).reshape(-1, 4), axis=1)
     return bits[np.arange(32, 0, -1) <= widths[:, None]]

@@ -1,6 +1,6 @@
 """COCO's annotation file for one image.
 
-https://cocodataset.org/#format-data has its form, pycocotools reads it.
+The format is at https://cocodataset.org/#format-data; pycocotools reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def coco_dataset(
 ) -> dict[str, object]:
     """Size (H, W), label by id, the classes found and the pixels of each -> JSON-ready values.
 
-    There is one annotation for a class. Category ids are class ids, and so may begin at 0.
+    Each class has one annotation. Category ids are class ids, so they may begin at 0.
     """
     height, width = size
     return {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Entries. Always all of them, or Pillow would pack the pixels into fewer than 8 bits.
+# Entries. A palette always has all of them, or Pillow would use fewer than 8 bits a pixel.
 PALETTE_SIZE: Final = 256
 
 # zlib's run-length strategy: a 12-megapixel mask takes 21 ms and 101 kB instead of 91 ms and

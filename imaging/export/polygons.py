@@ -26,9 +26,9 @@ class Feature(TypedDict):
 
 
 def class_polygons(mask: Labels) -> dict[int, list[Polygon]]:
-    """(H, W) class ids -> by class id, a polygon for each region; their rings do not cross.
+    """(H, W) class ids -> by class id, a polygon for each region.
 
-    (Only where a region is less than a pixel wide two sides of it may come to cross.)
+    Rings do not cross, except that two sides of a region less than a pixel wide may.
     """
     found = outlines(mask)
     x, y, starts = simplify(found)
@@ -46,16 +46,16 @@ def class_polygons(mask: Labels) -> dict[int, list[Polygon]]:
 
 
 def coco_polygons(polygons: Sequence[Polygon]) -> list[list[float]]:
-    """[[x1, y1, x2, y2, ...], ...], which has no holes: each is cut open from its outer ring.
+    """[[x1, y1, x2, y2, ...], ...], in which a hole is joined to the outer ring by a cut.
 
-    The cut has no width: it is walked there and back. Programs that fill by the even-odd rule,
-    pycocotools and OpenCV among them, leave the hole out.
+    The cut has no width: the ring follows it to the hole and back. Programs that fill by the
+    even-odd rule, pycocotools and OpenCV among them, leave the hole out.
     """
     return [_cut_open(polygon).ravel().tolist() for polygon in polygons]
 
 
 def geojson_feature(entry: ClassSummary, polygons: Sequence[Polygon]) -> Feature:
-    """A MultiPolygon in pixels instead of degrees, otherwise after RFC 7946."""
+    """A MultiPolygon in pixels instead of degrees, otherwise as in RFC 7946."""
     return {
         "type": "Feature",
         "id": entry["id"],
@@ -74,7 +74,7 @@ def geojson_feature(entry: ClassSummary, polygons: Sequence[Polygon]) -> Feature
 
 
 def _cut_open(polygon: Polygon) -> Ring:
-    """One ring around a polygon with holes: to each hole from the point nearest its left end."""
+    """One ring for a polygon with holes, each joined by its left end to the nearest point."""
     whole, *holes = polygon
     for hole in sorted(holes, key=lambda ring: float(ring[:, 0].min())):
         begin = int(hole[:, 0].argmin())

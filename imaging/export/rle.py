@@ -1,6 +1,6 @@
-"""Run-length encoding as COCO's tools read it, computed by whole arrays.
+"""Run-length encoding as COCO's tools read it, vectorised.
 
-COCO walks down the columns and counts pixels by turns outside and inside, beginning outside. Its
+COCO goes down the columns and counts pixels outside and inside alternately, first outside. Its
 compressed string is `rleToString` of cocoapi, common/maskApi.c.
 """
 
@@ -52,7 +52,7 @@ def encode_runs(
     """Separate runs in ascending order -> the RLE of all of them in an image of (H, W)."""
     height, width = shape
     counts = alternating(starts, lengths, height * width)
-    if len(starts) and counts[-1] == 0:  # COCO stops at the last pixel, be it inside or outside
+    if len(starts) and counts[-1] == 0:  # COCO stops at the last pixel, inside or outside
         counts = counts[:-1]
     return {"size": [height, width], "counts": _compress(counts)}
 
@@ -70,14 +70,14 @@ def alternating(
 def _compress(counts: npt.NDArray[np.int64]) -> str:
     """Signed LEB128 with 5 bits per character, lowest first.
 
-    From the fourth on, a count is told by its difference to the last count of its own kind.
+    From the fourth count on, the number is its difference from the last count of its kind.
     """
     numbers = counts.copy()
     numbers[3:] -= counts[1:-2]
     shifts = GROUP_BITS * np.arange(MAX_GROUPS)
     groups = (numbers[:, None] >> shifts) & (MORE - 1)  # (N, MAX_GROUPS)
 
-    magnitudes = numbers ^ (numbers >> 63)  # n, or ~n if negative: as many bits without the sign
+    magnitudes = numbers ^ (numbers >> 63)  # n, or ~n if negative: the same bits, less the sign
     goes_on = (magnitudes[:, None] >> (shifts + GROUP_BITS - 1)) > 0
     is_used = np.insert(goes_on[:, :-1], 0, True, axis=1)
     characters = (groups + MORE * goes_on + CHARACTER_ZERO)[is_used]

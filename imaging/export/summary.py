@@ -35,8 +35,8 @@ def class_summaries(
 ) -> list[ClassSummary]:
     """(H, W) class ids and (H, W) probability x 255 -> the classes present, largest first.
 
-    The image is read once, as runs down its columns; every figure is a reduction over runs, of
-    which there are some hundred times fewer than pixels.
+    The image is read once, as runs down its columns. Every figure is a reduction over runs, of
+    which there are about a hundred times fewer than pixels.
     """
     height = mask.shape[0]
     runs = column_runs(mask)
@@ -79,10 +79,10 @@ def sums_of_runs(
 ) -> npt.NDArray[np.int64]:
     """(P,) in runs that begin at `starts` (N,), the first at 0 -> the sum of each, (N,).
 
-    NumPy's reduceat would make int64 of all values before it adds: of 50 megapixels 400 MB.
+    NumPy's reduceat would convert all values to int64 before it adds: 400 MB for 50 megapixels.
     """
     blocks = np.arange(0, len(values), BLOCK)
-    pieces = np.union1d(starts, blocks)  # runs that are cut where a block begins
+    pieces = np.union1d(starts, blocks)  # runs, cut where a block begins
     first = np.searchsorted(pieces, [*blocks, len(values)])
     sums = [
         np.add.reduceat(values[block : block + BLOCK], pieces[i:j] - block, dtype=np.int64)

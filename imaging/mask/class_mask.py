@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from imaging.mask.bilinear import pixel_positions
-from imaging.mask.confidence import confidence_by_cells
-from imaging.mask.upsample_argmax import mask_by_lines
+from imaging.mask.confidence import upsample_confidence
+from imaging.mask.upsample_argmax import upsample_argmax
 
 # Enlarged logits at a time on devices without an algorithm of their own: 32 MB in float32.
 CHUNK_LOGITS = 1 << 23
@@ -47,7 +47,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if logits.device.type == "cpu":
         mask = logits.new_empty((len(logits), *size), dtype=_label_dtype(logits))
         for image, out in zip(logits.detach().float(), mask):
-            mask_by_lines(image.numpy(), out.numpy())
+            upsample_argmax(image.numpy(), out.numpy())
         return mask
     return _on_device(logits, size, with_confidence=False)[0]
 
@@ -60,7 +60,7 @@ def class_mask_and_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Te
     if logits.device.type == "cpu":
         confidence = logits.new_empty((len(logits), *size), dtype=torch.uint8)
         for image, out in zip(logits.detach().float(), confidence):
-            confidence_by_cells(image.numpy(), out.numpy())
+            upsample_confidence(image.numpy(), out.numpy())
         return class_mask(logits, size), confidence
     return _on_device(logits, size, with_confidence=True)
 

@@ -1,18 +1,18 @@
-"""The winning class's softmax probability at every pixel, on a CPU, without enlarging all logits.
+"""The winning class's softmax probability at every pixel, on a CPU, without upsampling all logits.
 
-Within a cell of the grid, between four nodes, most classes cannot matter: their share of the
-softmax stays below what a grey level shows. Only the others are interpolated and exponentiated;
-where there is only one of them, the whole cell is certain.
+In a cell of the grid, between four nodes, most classes do not matter: their share of the softmax
+stays below what a grey level shows. Only the others are interpolated and exponentiated. Where only
+one is left, the whole cell is certain.
 
-Gain over interpolate + softmax, 65x87 -> 3000x4000 on Zen 4, one thread each, by turns: 12x for 21
-classes of which 8 matter in the average cell (2360 -> 191 ms), 12x for the logits of a trained
-network with 11 classes, 5 of which matter (1670 -> 141 ms). At 491x640, with cells of 7x7 pixels,
-it only saves memory.
+Gain over interpolate + softmax, 65x87 -> 3000x4000 on Zen 4, one thread each, interleaved runs: 12x
+for 21 classes of which 8 matter in the average cell (2360 -> 191 ms), 12x for the logits of a
+trained network with 11 classes, 5 of which matter (1670 -> 141 ms). At 491x640, with cells of 7x7
+pixels, it only saves memory.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,14 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.intp]
 
-LEVELS = 255  # grey levels above 0
-NEGLIGIBLE = 0.5 / LEVELS  # how much of the softmax may be left out in all, relative to the winner
+LEVELS: Final = 255  # grey levels above 0
+NEGLIGIBLE: Final = 0.5 / LEVELS  # share of the softmax that may be left out, of the winner's
 
-LOG2_E = np.float32(np.log2(np.e))  # 2 ** (x * LOG2_E) == e ** x: NumPy's exp2 takes half the time
+# 2 ** (x * LOG2_E) == e ** x, and NumPy's exp2 takes half the time of its exp.
+LOG2_E: Final = np.float32(np.log2(np.e))
 
 # Logits interpolated at a time, 1 MB: what a core's second-level cache holds.
-BATCH_LOGITS = 1 << 18
+BATCH_LOGITS: Final = 1 << 18
 
 
 class Cells(NamedTuple):
@@ -43,10 +44,10 @@ class Cells(NamedTuple):
     real: Bools  # (N + 1, L) whether there is such a pixel
 
 
-def confidence_by_cells(logits: Floats, confidence: Bytes) -> None:
+def upsample_confidence(logits: Floats, confidence: Bytes) -> None:
     """Fill `confidence` (H, W) with the winner's probability x 255, to within one grey level.
 
-    logits are (C, h, w), before enlargement.
+    logits are (C, h, w), before upsampling.
     """
     num_classes, height, width = logits.shape
     rows = _cells(height, confidence.shape[0])
@@ -54,7 +55,7 @@ def confidence_by_cells(logits: Floats, confidence: Bytes) -> None:
     tile = rows.weight.shape[1], columns.weight.shape[1]
 
     nodes = finite(logits) * LOG2_E
-    nodes = np.pad(nodes, ((0, 0), (1, 1), (1, 1)), mode="edge")  # beyond the ends nothing changes
+    nodes = np.pad(nodes, ((0, 0), (1, 1), (1, 1)), mode="edge")  # constant beyond the ends
     step = max(1, BATCH_LOGITS // (num_classes * (width + 1) * 4))  # rows of cells, 4 corners each
     done = 0
     for top in range(0, height + 1, step):
@@ -85,16 +86,16 @@ def _cells(num_nodes: int, num_pixels: int) -> Cells:
 def _classes_that_matter(nodes: Floats) -> tuple[Floats, Ints]:
     """The corners of the n = (r - 1) * (c - 1) cells between nodes (C, r, c).
 
-    Returns their logits (n, 4, C), likeliest classes first, relative to a lower bound of the
-    largest one; and how many classes matter in each cell (n,): the others together stay below
+    Returns their logits (n, 4, C), likeliest classes first, minus a lower bound of the largest
+    one, and the number of classes that matter in each cell (n,): the others together stay below
     NEGLIGIBLE times the winner.
     """
     top, bottom = nodes[:, :-1], nodes[:, 1:]
     corners = np.stack([top[..., :-1], top[..., 1:], bottom[..., :-1], bottom[..., 1:]])
     corners = corners.reshape(4, len(nodes), -1).transpose(2, 0, 1)
 
-    # Any weighted mean of classes is at most their largest, everywhere in the cell. That of the
-    # four corners' winners is close to it even where one class takes over from another.
+    # Any weighted mean of classes is at most their largest, everywhere in the cell. The mean
+    # of the four corners' winners is close to it even where one class takes over from another.
     winners = corners.argmax(2)  # (n, 4)
     reference = np.take_along_axis(corners, winners[:, None], 2).mean(2, keepdims=True)
     corners = corners - reference

@@ -1,30 +1,30 @@
-"""The class mask on a CPU: argmax of enlarged logits, found without enlarging the logits.
+"""The class mask on a CPU: argmax of the upsampled logits, found without upsampling them.
 
 Between two neighbouring nodes of the grid, and on a row of pixels between two columns of the grid,
-bilinear interpolation makes every class's logit a straight line. So along such a span the winner
-is the upper envelope of C straight lines: where one class wins at both ends it wins throughout;
-elsewhere the label changes in few places, which follow from the logits at the two ends. Two sweeps
-label every pixel:
+bilinear interpolation makes every class's logit a straight line. Along such a span the winner is
+the upper envelope of C straight lines. A class that wins at both ends wins throughout; elsewhere
+the label changes in few places, which follow from the logits at the two ends. Two sweeps label
+every pixel (docs/algorithms.md has drawings):
 
     down the columns of the grid    (h, w) winners at the nodes -> (H, w)
     across the rows of pixels       (H, w) -> (H, W)
 
-Each finds the places where the label changes and fills the runs between them. The work grows with
-the length of the boundaries in the mask, not with its area times the number of classes.
+Each finds where the label changes and fills the runs in between. The work grows with the length of
+the boundaries in the mask, not with its area times the number of classes.
 
-Gain over interpolate + argmax, 65x87 -> 3000x4000 on Zen 4, one thread each, by turns: 165x for 21
-classes with 36 % mixed cells (2310 -> 14 ms), 77x for the channels_last logits of a trained network
-with 11 classes and 13 % mixed cells (563 -> 7.3 ms); half of that where torch has a second core.
-Memory beside the mask: 8 MB, against 1 GB.
+Gain over interpolate + argmax, 65x87 -> 3000x4000 on Zen 4, one thread each, interleaved runs: 165x
+for 21 classes with 36 % mixed cells (2310 -> 14 ms), 77x for the channels_last logits of a trained
+network with 11 classes and 13 % mixed cells (563 -> 7.3 ms); half of that where torch has a second
+core. Memory besides the mask: 8 MB, against 1 GB.
 
 NumPy rather than torch: arrays of this size gain little from threads, and where cores are shared
-each operation would wait for the slowest. The same steps in torch took 2x longer on two idle cores
-and 15x on busy ones.
+each operation would wait for the slowest thread. The same steps in torch took 2x longer on two idle
+cores and 15x on busy ones.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,13 @@ from imaging.mask.bilinear import finite, pixel_positions
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.intp]
-Labels = npt.NDArray[Any]  # uint8 or int32
+Labels = npt.NDArray[np.integer]  # uint8 or int32
 
-# Lines are labelled in blocks whose nodes hold so many logits. At worst, where no two neighbours
+# Logits at the nodes of the lines that are labelled at a time. At worst, where no two neighbours
 # agree, one temporary array takes 8 MB; on trained logits it takes a tenth and stays in the cache.
-BLOCK_LOGITS = 1 << 21
+BLOCK_LOGITS: Final = 1 << 21
 
-TINY = 1e-30  # keeps 0 / 0 out of the crossing of two equal lines
+TINY: Final = 1e-30  # keeps 0 / 0 out of the crossing of two equal lines
 
 
 class Lines(NamedTuple):
@@ -50,13 +50,13 @@ class Lines(NamedTuple):
     crowded: Bools  # (M * N,) whether more than two classes can win in the cell after the node
     low: Ints  # (L,) index on M of the nodes before the line
     high: Ints  # (L,) the same after it
-    weight: Floats  # (L,) of the latter
+    weight: Floats  # (L,) of the nodes after it
     num_nodes: int  # N
-    pixels: Floats  # (P,) where the pixels of every line lie on N, rising
+    pixels: Floats  # (P,) where the pixels of every line lie on N, ascending
 
 
 class Spans(NamedTuple):
-    """Stretches of lines between two nodes, or parts of such, won by two classes at the two ends.
+    """Stretches of lines between two nodes, or parts of them, whose ends two classes win.
 
     All fields are (n,), in the order in which the spans lie on the lines.
     """
@@ -73,7 +73,7 @@ class Spans(NamedTuple):
         return Spans(*(field[index] for field in self))
 
 
-def mask_by_lines(logits: Floats, mask: Labels) -> None:
+def upsample_argmax(logits: Floats, mask: Labels) -> None:
     """Fill `mask` (H, W) with the class whose logit, from (C, h, w), is largest at each pixel."""
     logits = finite(logits)
     height, width = logits.shape[1:]
@@ -116,7 +116,7 @@ def _label_lines(
     crowded    (M, N)    see `Lines`
     winners    (L, N)    the winning class of each line at the nodes
     positions  (L,)      where the lines lie on M, 0 .. M - 1
-    pixels     (P,)      where the pixels of every line lie on N, 0 .. N - 1, rising
+    pixels     (P,)      where the pixels of every line lie on N, 0 .. N - 1, ascending
     out        (L, P)    the winning class of each line at the pixels
     """
     num_nodes, num_classes = grid.shape[1:]
@@ -141,7 +141,7 @@ def _label_block(lines: Lines, winners: Labels) -> Labels:
     num_lines, num_nodes = winners.shape
     num_pixels = len(lines.pixels)
 
-    # All lines, one after the other, are one sequence of labels; each change in it begins a run.
+    # All lines, one after the other, form one sequence of labels, and each change begins a run.
     sequence = winners.ravel()
     change = np.flatnonzero(sequence[1:] != sequence[:-1])
     before, label = sequence[change].astype(np.intp), sequence[change + 1].astype(np.intp)
@@ -149,7 +149,7 @@ def _label_block(lines: Lines, winners: Labels) -> Labels:
     edges = np.append(np.searchsorted(lines.pixels, np.arange(num_nodes)), num_pixels)
     first, stop = line * num_pixels + edges[np.stack([node, node + 1])]
 
-    # Between two lines the run begins with the second one: `stop`. Elsewhere it is to be found.
+    # Between two lines the run begins with the second one, at `stop`. Elsewhere it must be found.
     start = stop.copy()
     spans = Spans(np.arange(len(change)), line, node, before, label, first, stop)
     spans = spans.take(np.flatnonzero(node < num_nodes - 1))
@@ -167,7 +167,7 @@ def _label_block(lines: Lines, winners: Labels) -> Labels:
         if not len(rest):
             break
 
-        # The rival's run begins before the one that was there, each in its own part of the span.
+        # The rival's run comes before the run of `after`; each has its own part of the span now.
         spans, pixel, rival = spans.take(rest), pixel[rest], rival[rest]
         label = np.insert(label, spans.run, rival)
         start = np.insert(start, spans.run, pixel)
@@ -182,13 +182,13 @@ def _label_block(lines: Lines, winners: Labels) -> Labels:
 
 
 def _crossing(lines: Lines, spans: Spans) -> Floats:
-    """(n,) where `after` overtakes `before`, from 0 at the node to 1 at the next one."""
+    """(n,) where `after` overtakes `before`, 0 at the node to 1 at the next one."""
     low = lines.low[spans.line] * lines.num_nodes + spans.node
     high = lines.high[spans.line] * lines.num_nodes + spans.node
     weight = lines.weight[spans.line]
 
     def lead(step: int) -> Floats:
-        """Of `before` over `after`, `step` nodes on."""
+        """The lead of `before` over `after`, `step` nodes further."""
         by_low = lines.logits[low + step, spans.before] - lines.logits[low + step, spans.after]
         by_high = lines.logits[high + step, spans.before] - lines.logits[high + step, spans.after]
         return _mix(by_low, by_high, weight)
@@ -199,7 +199,7 @@ def _crossing(lines: Lines, spans: Spans) -> Floats:
 
 
 def _third_class(lines: Lines, spans: Spans, along: Floats) -> tuple[Ints, Bools]:
-    """The class with the largest logit where two cross, and whether it is above these two. (n,)"""
+    """The class with the largest logit where two cross, and whether it beats both: (n,) each."""
     low = lines.low[spans.line] * lines.num_nodes + spans.node
     high = lines.high[spans.line] * lines.num_nodes + spans.node
     weight = lines.weight[spans.line, None]
@@ -216,7 +216,7 @@ def _first_pixel(lines: Lines, node: Ints, along: Floats) -> Ints:
     """The first pixel of a line at or after the positions `node + along`: (n,) 0 .. P.
 
     `np.searchsorted(lines.pixels, position)`, 4x faster: the pixels are evenly spaced, so a
-    division finds them to within one, which a look to either side puts right.
+    division finds them to within one, and a comparison on either side corrects that.
     """
     position = node + along.astype(np.float64)
     spacing = lines.num_nodes / len(lines.pixels)
@@ -228,7 +228,7 @@ def _first_pixel(lines: Lines, node: Ints, along: Floats) -> Ints:
 
 
 def _mix(a: Floats, b: Floats, weight: Floats) -> Floats:
-    """a * (1 - weight) + b * weight, in the memory of `b`."""
+    """a * (1 - weight) + b * weight, in place of `b`."""
     b -= a
     b *= weight
     b += a

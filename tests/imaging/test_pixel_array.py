@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging.pixel_array import STRIP_ROWS, rgb_array
+from imaging.pixel_array import STRIP_ROWS, look_up, rgb_array
 
 
 @pytest.mark.parametrize("height", [1, STRIP_ROWS - 1, STRIP_ROWS, STRIP_ROWS + 1, 3 * STRIP_ROWS])
@@ -19,3 +19,18 @@ def test_the_image_is_not_touched() -> None:
     image = Image.new("RGB", (3, 2), "red")
     rgb_array(image)[:] = 0
     assert image.getpixel((1, 1)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("height", [0, 1, STRIP_ROWS, STRIP_ROWS + 1])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_look_up_is_numpy_s_indexing(height: int, dtype: type) -> None:
+    indices = np.random.default_rng(0).integers(0, 21, (height, 5)).astype(dtype)
+    table = np.arange(21, dtype=np.uint32) ** 3
+    values = look_up(table, indices)
+    assert values.dtype == table.dtype
+    np.testing.assert_array_equal(values, table[indices])
+
+
+def test_look_up_outside_the_table() -> None:
+    with pytest.raises(IndexError):
+        look_up(np.zeros(3, np.uint8), np.full((2, 2), 3))
