@@ -1,14 +1,11 @@
-"""How fast client/segmenter_client/cli.py is beside clients that only wait for their masks.
+"""The throughput of the client's command line beside a bare load generator's.
 
-    python -m scripts.bench_client --images 1000
-
-Starts a service of its own. Both send the same files, the same number at a time, and take turns, so
-that what else the machine does meets both; the ratio is that of the medians.
+Both send the same files to one service, the same number in flight, in interleaved runs, so that
+whatever else the machine does affects both.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -17,22 +14,52 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 from PIL import Image
 from tqdm import tqdm
 
 from scripts.common.street import draw_street
-from scripts.common.terminal import ROOT, exit_status
+from scripts.common.terminal import ROOT
 from scripts.launch.loopback import session
-from scripts.launch.service import ARCHIVE, running_service
 
-TIMEOUT = 120.0  # seconds for one answer
+TIMEOUT = 120.0  # seconds without data
+
+
+@dataclass(frozen=True)
+class Throughputs:
+    """img/s, the medians of all rounds."""
+
+    load_generator: float
+    segmenter: float
+
+    @property
+    def ratio(self) -> float:
+        return self.segmenter / self.load_generator
+
+
+def compare(url: str, num_images: int, concurrency: int, rounds: int) -> Throughputs:
+    """Time both against the service at `url`, after a warm-up.
+
+    Raises requests.RequestException or subprocess.CalledProcessError for a request that fails.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = draw_images(folder, num_images)
+        generate_load(url, paths[: 2 * concurrency], concurrency)
+        load_seconds, segmenter_seconds = [], []
+        for _ in tqdm(range(rounds), "comparing", leave=False, unit="round"):
+            load_seconds.append(seconds_of(lambda: generate_load(url, paths, concurrency)))
+            segmenter_seconds.append(seconds_of(lambda: run_segmenter(url, folder, concurrency)))
+    return Throughputs(
+        load_generator=num_images / statistics.median(load_seconds),
+        segmenter=num_images / statistics.median(segmenter_seconds),
+    )
 
 
 def draw_images(folder: Path, number: int) -> list[Path]:
-    """Streets that are shifted against each other, so that no two files are the same."""
+    """JPEG files of a street, each shifted differently, so that no two are the same."""
     street = draw_street()
     paths = [folder / f"{index:06}.jpg" for index in range(number)]
     for index, path in enumerate(paths):
@@ -44,30 +71,29 @@ def draw_images(folder: Path, number: int) -> list[Path]:
     return paths
 
 
-def generate_load(url: str, paths: Sequence[Path], clients: int) -> None:
-    """Ask for every mask, and leave it at that. Raises requests.RequestException."""
-
+def generate_load(url: str, paths: Sequence[Path], concurrency: int) -> None:
+    """Request every image's mask and discard it. Raises requests.RequestException."""
     stopping = threading.Event()
 
-    def client(first: int) -> None:
+    def send_share(first: int) -> None:
         with session() as http:
-            for path in paths[first::clients]:
+            for path in paths[first::concurrency]:
                 if stopping.is_set():
                     return
                 http.post(url, data=path.read_bytes(), timeout=TIMEOUT).raise_for_status()
 
-    with ThreadPoolExecutor(clients) as pool:
+    with ThreadPoolExecutor(concurrency) as pool:
         try:
-            list(pool.map(client, range(clients)))
+            list(pool.map(send_share, range(concurrency)))
         finally:
             stopping.set()
 
 
-def run_segment(url: str, folder: Path, clients: int) -> None:
-    """The program as a user runs it, its start included, into a folder that is new."""
-    command = [sys.executable, "-m", "scripts.segment", str(folder), "--url", url]
+def run_segmenter(url: str, images: Path, concurrency: int) -> None:
+    """The program as a user runs it, its start included, into an empty folder."""
+    command = [sys.executable, "-m", "scripts.segment", str(images), "--url", url]
     with tempfile.TemporaryDirectory() as output:
-        options = ["--concurrency", str(clients), "--output", str(Path(output, "masks"))]
+        options = ["--concurrency", str(concurrency), "--output", str(Path(output, "masks"))]
         subprocess.run([*command, *options], check=True, cwd=ROOT, capture_output=True)
 
 
@@ -75,43 +101,3 @@ def seconds_of(task: Callable[[], None]) -> float:
     started = time.perf_counter()
     task()
     return time.perf_counter() - started
-
-
-def run(options: argparse.Namespace) -> int:
-    seconds: dict[str, list[float]] = {"load generator": [], "segment.py": []}
-    with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder, "images")
-        images.mkdir()
-        paths = draw_images(images, options.images)
-        with running_service(options.archive, Path(folder, "service")) as service:
-            url = service.predictions
-            generate_load(url, paths[: 2 * options.clients], options.clients)  # warm-up
-            for _ in tqdm(range(options.rounds), "comparing", leave=False, unit="round"):
-                seconds["load generator"].append(
-                    seconds_of(lambda: generate_load(url, paths, options.clients))
-                )
-                seconds["segment.py"].append(
-                    seconds_of(lambda: run_segment(url, images, options.clients))
-                )
-    rates = {name: options.images / statistics.median(each) for name, each in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{name:<15} {rate:7.1f} images/s")
-    print(f"{'ratio':<15} {rates['segment.py'] / rates['load generator']:7.2f}")
-    return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.bench_client", description=(__doc__ or "").split("\n\n")[0]
-    )
-    parser.add_argument("--archive", type=Path, default=ARCHIVE, help="default: %(default)s")
-    parser.add_argument("--images", type=int, default=1000, help="default: %(default)s")
-    parser.add_argument("--clients", type=int, default=8, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    faults = (requests.RequestException, subprocess.CalledProcessError)
-    return exit_status(lambda: run(options), *faults)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
