@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from model.deeplab_head import ASPP, ASPPConv, DeepLabHead
 
 # Narrower maps gain nothing: 512 -> 256 channels, dilation 12, 45x60 cells take oneDNN 3.9 ms, and
-# the products 5.5. With them left out, a small network answers the same bits in every process.
+# the products 5.5. Without them a small network gives the same bits in every process.
 MIN_CHANNELS = 1024
 
-# The shifted way has to be faster by this factor: below it the choice would be the clock's noise.
+# The products have to be faster by this factor: below it the choice would be the clock's noise.
 CLEARLY_FASTER = 1.25
 
-TIMED_CALLS = 4  # of each way, by turns, of which the fastest counts; the first is slow
+TIMED_CALLS = 4  # of each candidate, of which the fastest counts; the first is slow
 
 
 class ShiftedConv(nn.Module):
@@ -45,7 +45,7 @@ class ShiftedConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # One image at a time: the rows of several are no plain matrix. Copied into one, four images
+        # One image at a time: the rows of several are not one matrix. Copied into one, four images
         # took 470 ms instead of 336 (2048 -> 256 channels, 65x65 cells, dilation 12).
         y = torch.stack([self.of_image(cells) for cells in x.permute(0, 2, 3, 1)])
         return y.permute(0, 3, 1, 2)
@@ -77,48 +77,45 @@ def overlaps(length: int, shift: int) -> list[tuple[slice, slice]]:
     ]
 
 
-class FasterConv(nn.Module):
+class AutotunedConv(nn.Module):
     """relu(conv(x)) in one of two ways: the first call times both and keeps the faster.
 
     Which one that is depends on the processor and the dtype far more than on the map's size: with
     AMX and bf16, oneDNN's own kernel takes 102 to 243 ms for what the products do in 14 to 20
     (2048 -> 256 channels, 65x65 cells, 2 cores); with AVX-512 alone it skips the padding by itself
-    and is ahead. So the first call should be one of the size that is usual. On a GPU it times the
-    launches, too, which a graph (graphs.py) takes away later.
+    and is faster. So the first call should be one of the usual size.
     """
 
     def __init__(self, plain: nn.Module, shifted: nn.Module) -> None:
         super().__init__()
-        self.ways = nn.ModuleList([plain, shifted])
+        self.candidates = nn.ModuleList([plain, shifted])
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(self.ways) > 1:
-            plain, shifted = self.ways
-            gain = times_as_fast(shifted, plain, x)
-            self.ways = nn.ModuleList([shifted if gain >= CLEARLY_FASTER else plain])
-        y: Tensor = self.ways[0](x)
+        if len(self.candidates) > 1:
+            plain, shifted = self.candidates
+            faster = shifted if speedup(shifted, plain, x) >= CLEARLY_FASTER else plain
+            self.candidates = nn.ModuleList([faster])
+        y: Tensor = self.candidates[0](x)
         return y
 
 
-def times_as_fast(
-    one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], x: Tensor
+def speedup(
+    function: Callable[[Tensor], Tensor], baseline: Callable[[Tensor], Tensor], x: Tensor
 ) -> float:
-    """How many times as fast `one(x)` is as `other(x)`; by turns, as the machine is shared."""
+    """The time of `baseline(x)` over that of `function(x)`, in interleaved runs on the CPU."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(TIMED_CALLS):
-        for function, seconds in zip((one, other), times):
+        for candidate, seconds in zip((function, baseline), times):
             started = time.perf_counter()
-            function(x)
-            if x.device.type == "cuda":
-                torch.cuda.synchronize(x.device)
+            candidate(x)
             seconds.append(time.perf_counter() - started)
     return min(times[1]) / min(times[0])
 
 
-def offer_shifts(head: DeepLabHead) -> None:
-    """Give, in place, each wide atrous branch of the head the choice of shifted products.
+def enable_shifted_matmul(head: DeepLabHead) -> None:
+    """Let each wide atrous branch of the head choose shifted products, in place.
 
-    Batch norms must be folded already, and the weights in the dtype and on the device they stay in.
+    Batch norms must be folded already, and the weights in the dtype they stay in.
     """
     pyramid = head[0]
     assert isinstance(pyramid, ASPP)
@@ -128,4 +125,4 @@ def offer_shifts(head: DeepLabHead) -> None:
             assert isinstance(conv, nn.Conv2d)
             if conv.in_channels < MIN_CHANNELS:
                 continue
-            pyramid.convs[index] = FasterConv(branch, ShiftedConv(conv))
+            pyramid.convs[index] = AutotunedConv(branch, ShiftedConv(conv))

@@ -1,10 +1,10 @@
 """Forwards replayed from CUDA graphs: one launch in the place of several hundred.
 
 At batch 1 a GPU is done with a layer before Python has launched the next. A graph holds all the
-launches for one input shape. To capture it costs two forwards and an emptied cache of memory,
-and photos come in many shapes; so a shape is captured when it comes again.
-
-Not yet run on a GPU: what it gains is to be measured by scripts/bench/gpu.py.
+launches for one input shape. To capture one takes two forwards and an emptied cache of memory, and
+photos come in many shapes. So batches are split into parts of few sizes; the shapes of most photos
+are captured when a worker starts (`warm_up`); any other is captured when it comes again, and not
+more often than once in CAPTURE_INTERVAL.
 """
 
 from __future__ import annotations
@@ -12,15 +12,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from model.optimize.cuda_errors import is_out_of_memory
+
 logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Tensor]
+
+# Images of the parts that a batch is split into, so that a shape has four graphs at most. Eight
+# images fill a GPU: larger parts would only take more memory.
+PART_SIZES = (8, 4, 2, 1)
 
 # Graphs that are kept, each with its input and its launches. The memory of the activations they
 # share, since all are captured on one stream: no two run at once, none reads what another left.
@@ -30,76 +38,145 @@ MAX_GRAPHS = 64
 # clients whose photos are all of different sizes do not have one captured for every request.
 RECENT_SHAPES = 16
 
+# Seconds between two captures that requests wait for. One takes about 0.1 s.
+CAPTURE_INTERVAL = 1.0
 
-class Replayed(nn.Module):
+# Seconds until the next capture after one that failed; doubled by each that fails after it. Memory
+# that a neighbour took for a while is soon free again; an operator that no graph can hold stays.
+FIRST_BACK_OFF = 30.0
+LONGEST_BACK_OFF = 3600.0
+
+
+@dataclass
+class GraphCounters:
+    """What a runner did since it was made; for metrics."""
+
+    captures: int = 0
+    failures: int = 0  # captures that failed
+    replays: int = 0
+    fallbacks: int = 0  # forwards without a graph
+    evictions: int = 0  # graphs that were dropped, for newer ones or for their memory
+
+
+class CUDAGraphRunner(nn.Module):
     """`net` with the same call: (B, 3, H, W) on any device -> (B, num_classes, h, w) on `device`.
 
-    All inputs are of one dtype. What comes back is the caller's own. Where a capture fails, all
-    goes on without graphs.
+    `input_dtype` is the dtype that `net` reads. The output is the caller's own. Where a capture
+    fails, forwards run without a graph, and captures are tried again later.
     """
 
-    def __init__(self, net: nn.Module, device: torch.device) -> None:
+    def __init__(self, net: nn.Module, device: torch.device, input_dtype: torch.dtype) -> None:
         super().__init__()
         self.net = net
         self.device = device
+        self.input_dtype = input_dtype
+        self.counters = GraphCounters()
         self.graphs: OrderedDict[torch.Size, Forward] = OrderedDict()  # the last used is the last
         self.recent: deque[torch.Size] = deque(maxlen=RECENT_SHAPES)
         self.memory = memory_for_graphs(device)
+        self.back_off = FIRST_BACK_OFF
+        self.next_capture = 0.0  # as `monotonic` has it
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
-        replay = self.graphs.pop(x.shape, None) or self.captured(x)
-        if replay is None:
-            return self.plain(x)
-        self.graphs[x.shape] = replay
-        return replay(x)
+        parts = [self.part(part) for part in torch.split(x, part_sizes(len(x)))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def plain(self, x: Tensor) -> Tensor:
-        """Without a graph; the memory of the graphs goes first where it is needed."""
+    @torch.inference_mode()
+    def warm_up(self, sizes: Iterable[tuple[int, int]]) -> None:
+        """Capture the graphs of inputs of (H, W) pixels, until one fails or MAX_GRAPHS are kept."""
+        for height, width in sizes:
+            for batch in PART_SIZES:  # largest first: the smaller ones fit in its memory
+                x = torch.zeros(
+                    (batch, 3, height, width), dtype=self.input_dtype, device=self.device
+                )
+                if x.shape in self.graphs:
+                    continue
+                if len(self.graphs) == MAX_GRAPHS or not self.capture(x):
+                    return
+
+    def part(self, x: Tensor) -> Tensor:
+        """The logits of a batch of one of PART_SIZES."""
+        if x.shape not in self.graphs and self.is_due(x.shape):
+            self.next_capture = monotonic() + CAPTURE_INTERVAL
+            self.capture(x)
+        if x.shape not in self.graphs:
+            self.counters.fallbacks += 1
+            return self.without_graph(x)
+        self.counters.replays += 1
+        self.graphs.move_to_end(x.shape)
+        return self.graphs[x.shape](x)
+
+    def is_due(self, shape: torch.Size) -> bool:
+        """Whether a shape without a graph should get one now."""
+        if shape not in self.recent:
+            self.recent.append(shape)
+            return False
+        return monotonic() >= self.next_capture
+
+    def capture(self, x: Tensor) -> bool:
+        """Keep a graph for x's shape, in place of the least recently used one if there are many."""
+        while len(self.graphs) >= MAX_GRAPHS:
+            self.graphs.popitem(last=False)
+            self.counters.evictions += 1
+        try:
+            graph = capture(self.net, x.to(self.device, self.input_dtype), self.memory)
+        except RuntimeError:
+            logger.exception(
+                "no CUDA graph of %s; the next try is in %.0f s", tuple(x.shape), self.back_off
+            )
+            self.counters.failures += 1
+            self.next_capture = monotonic() + self.back_off
+            self.back_off = min(2 * self.back_off, LONGEST_BACK_OFF)
+            return False
+        self.counters.captures += 1
+        self.back_off = FIRST_BACK_OFF
+        self.graphs[x.shape] = graph
+        return True
+
+    def without_graph(self, x: Tensor) -> Tensor:
+        """The memory of the graphs is freed where it is needed."""
         try:
             logits: Tensor = self.net(x)
             return logits
-        except torch.cuda.OutOfMemoryError:
-            if not self.graphs:
+        except RuntimeError as error:
+            if not self.graphs or not is_out_of_memory(error):
                 raise
         # Out of the except block: until here the error holds the failed attempt's tensors.
         self.free()
         logits = self.net(x)
         return logits
 
-    def captured(self, x: Tensor) -> Forward | None:
-        """A graph for x's shape, if it came before; the one that was not used for longest goes."""
-        if x.shape not in self.recent:
-            self.recent.append(x.shape)
-            return None
-        while len(self.graphs) >= MAX_GRAPHS:
-            self.graphs.popitem(last=False)
-        try:
-            return capture(self.net, x.to(self.device), self.memory)
-        except RuntimeError:
-            # Out of memory, or an operator that no graph can hold. Each try costs what the next
-            # request needs, so this was the last.
-            logger.exception("no CUDA graph of %s: forwards go on without", tuple(x.shape))
-            self.recent = deque(maxlen=0)
-        self.free()
-        return None
-
     def free(self) -> None:
         """Give the memory of all graphs back. A pool without graphs is not used again."""
+        self.counters.evictions += len(self.graphs)
         self.graphs.clear()
         if self.memory is not None:
             # The stream stays: for each, cuBLAS keeps a workspace that is never given back.
             self.memory = self.memory._replace(pool=torch.cuda.graph_pool_handle())
-        release_cached_memory()
+        # What cannot be given back, as a capture that failed is still underway, is reused at least.
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
-def release_cached_memory() -> None:
-    """Give the GPU's memory that PyTorch keeps for later use back to the driver, if it can be.
+def warm_up(net: nn.Module, sizes: Iterable[tuple[int, int]]) -> None:
+    """Prepare an optimised network for inputs of (H, W) pixels: without CUDA graphs, nothing."""
+    if isinstance(net, CUDAGraphRunner):
+        net.warm_up(sizes)
 
-    After a capture that an operator broke off, PyTorch takes it for still underway and refuses.
-    """
-    with contextlib.suppress(RuntimeError):
-        torch.cuda.empty_cache()
+
+def graph_counters(net: nn.Module) -> GraphCounters | None:
+    """An optimised network's counters, if it runs from CUDA graphs."""
+    return net.counters if isinstance(net, CUDAGraphRunner) else None
+
+
+def part_sizes(batch: int) -> list[int]:
+    """How many images each part of a batch has: 13 -> [8, 4, 1]."""
+    sizes: list[int] = []
+    for size in PART_SIZES:
+        count, batch = divmod(batch, size)
+        sizes += [size] * count
+    return sizes
 
 
 class GraphMemory(NamedTuple):
@@ -123,20 +200,35 @@ def capture(net: nn.Module, x: Tensor, memory: GraphMemory | None) -> Forward:
     cannot be captured.
     """
     assert memory is not None
-    given = x.clone()  # a graph reads and writes always the same addresses
-    beside = memory.stream
-    beside.wait_stream(torch.cuda.current_stream(x.device))
-    with torch.cuda.stream(beside):
-        net(given)  # libraries get their workspaces of this stream outside of the graphs' pool
+    static_input = x.clone()  # a graph reads and writes always the same addresses
+    side = memory.stream
+    side.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(side):
+        net(static_input)  # libraries get their workspaces of this stream outside of the pool
         graph = torch.cuda.CUDAGraph()
-        # What another thread does meanwhile, such as giving memory back, ends no capture.
-        with torch.cuda.graph(graph, memory.pool, beside, capture_error_mode="thread_local"):
-            logits: Tensor = net(given)
-    torch.cuda.current_stream(x.device).wait_stream(beside)
+        try:
+            # What another thread does meanwhile, such as freeing memory, ends no capture.
+            with torch.cuda.graph(graph, memory.pool, side, capture_error_mode="thread_local"):
+                static_logits: Tensor = net(static_input)
+        except RuntimeError:
+            end_allocation(memory.pool, x.device)
+            raise
+    torch.cuda.current_stream(x.device).wait_stream(side)
 
     def replay(x: Tensor) -> Tensor:
-        given.copy_(x)
+        static_input.copy_(x)
         graph.replay()
-        return logits.clone()
+        return static_logits.clone()
 
     return replay
+
+
+def end_allocation(pool: Any, device: torch.device) -> None:
+    """Tell PyTorch's allocator that a capture into `pool` is over, where that failed to.
+
+    `CUDAGraph.capture_end` raises before it does, and then no memory could be given back to the
+    driver for as long as the process lives. These functions are private: without them it is so.
+    """
+    with contextlib.suppress(AttributeError, RuntimeError):  # RuntimeError: it was over already
+        torch._C._cuda_endAllocateToPool(device.index or 0, pool)
+        torch._C._cuda_releasePool(device.index or 0, pool)

@@ -71,10 +71,8 @@ class FusedBlock(nn.Module):
         return y
 
 
-def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has the operators for this device and dtype, and they work."""
-    if device.type != "cpu":
-        return False
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the operators for this dtype, and they work on this processor."""
     conv = nn.Conv2d(16, 16, 1).to(dtype)
     x = torch.ones(1, 16, 2, 2, dtype=dtype).to(memory_format=torch.channels_last)
     try:

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.optimize.atrous import offer_shifts
-from model.optimize.cuda_graphs import Replayed
+from model.optimize.atrous import enable_shifted_matmul
+from model.optimize.cuda_graphs import CUDAGraphRunner
+from model.optimize.fold import fold_batch_norms
 from model.optimize.fused_cpu import can_fuse, fuse_convolutions
+from model.optimize.fused_cuda import fuse_if_equivalent
 from model.optimize.image_level import replace_image_level
+from model.optimize.precision import resolve_precision
 from model.segmenter import Segmenter
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class InferenceSegmenter(nn.Module):
@@ -81,7 +81,8 @@ def optimize_for_pixels(
     weights were trained with, one for each channel, of values in 0..1.
     """
     segmenter = optimized_segmenter(net, device, precision)
-    return with_graphs(PixelSegmenter(segmenter, mean, std).eval(), segmenter.device)
+    pixels = PixelSegmenter(segmenter, mean, std).eval()
+    return with_graphs(pixels, segmenter.device, torch.uint8)
 
 
 def optimize_for_inference(
@@ -89,9 +90,9 @@ def optimize_for_inference(
 ) -> nn.Module:
     """A copy of `net` that gives the same logits faster, on `device`, for evaluation only.
 
-    `precision` is "fp32", "bf16", or "auto": bf16 where the hardware multiplies it faster than
-    fp32 (see `fast_precision`). In fp32 the logits agree within 1e-4 relative of the plain
-    network; on GPUs as far as cuDNN's TF32 allows.
+    `precision` is "fp32", "bf16", "fp16", or "auto": what the hardware multiplies fastest (see
+    `fast_precision`). In fp32 the logits agree with the plain network's within 1e-4 relative; on
+    GPUs as far as cuDNN's TF32 allows.
 
     Measured and left out (ResNet-50, 520x520, AVX512-BF16). The pyramid's projection without its
     concatenation, as a sum of products with the image level as their bias, saves 4 of 660 ms, and
@@ -101,7 +102,7 @@ def optimize_for_inference(
     only the products get faster with it.
     """
     segmenter = optimized_segmenter(net, device, precision)
-    return with_graphs(segmenter, segmenter.device)
+    return with_graphs(segmenter, segmenter.device, torch.float32)
 
 
 def optimized_segmenter(
@@ -109,58 +110,28 @@ def optimized_segmenter(
 ) -> InferenceSegmenter:
     """A copy of `net`, optimised layer by layer; see `optimize_for_inference`."""
     device = torch.device(device)
-    if precision == "auto":
-        precision = fast_precision(device)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; expected 'auto', 'fp32' or 'bf16'")
-    dtype = PRECISIONS[precision]
+    dtype = resolve_precision(precision, device)
+    served = folded(net, device, dtype)
+    replace_image_level(served.classifier)
+    if device.type == "cuda":
+        served = fuse_if_equivalent(served)
+    elif device.type == "cpu":
+        enable_shifted_matmul(served.classifier)
+        if can_fuse(dtype):
+            fuse_convolutions(served)
+    return InferenceSegmenter(served, device, dtype).eval()
 
+
+def folded(net: Segmenter, device: torch.device, dtype: torch.dtype) -> Segmenter:
+    """A copy of `net` for inference without batch norms, in channels_last."""
     served = copy.deepcopy(net).eval().requires_grad_(False)
     served.float()  # batch norms are folded in fp32, whatever the weights came in
     served.aux_classifier = None  # the auxiliary head only helps training: 20 of 357 GFLOP at 520
     fold_batch_norms(served)
     # Convolutions read channels_last maps without reordering them on every call.
-    served.to(device, dtype).to(memory_format=torch.channels_last)
-    offer_shifts(served.classifier)
-    replace_image_level(served.classifier)
-    if can_fuse(device, dtype):
-        fuse_convolutions(served)
-    return InferenceSegmenter(served, device, dtype).eval()
+    return served.to(device, dtype).to(memory_format=torch.channels_last)
 
 
-def with_graphs(net: nn.Module, device: torch.device) -> nn.Module:
+def with_graphs(net: nn.Module, device: torch.device, input_dtype: torch.dtype) -> nn.Module:
     """`net` behind CUDA graphs where the device has them."""
-    return Replayed(net, device) if device.type == "cuda" else net
-
-
-def fast_precision(device: torch.device) -> str:
-    """ "bf16" where the device has instructions that multiply it faster than fp32, else "fp32".
-
-    On x86 these are AMX tiles and AVX512-BF16; on NVIDIA GPUs, compute capability 8.0 and later.
-    """
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    if device.type == "cpu":
-        # Private names, in torch since 2.6; without them it is fp32, which is right anywhere.
-        probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        if any(getattr(torch.cpu, probe, bool)() for probe in probes):
-            return "bf16"
-    return "fp32"
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Fold, in place, each batch norm into the convolution before it; identities take their place.
-
-    y = gamma * (conv(x) - mean) / sqrt(var + eps) + beta is itself a convolution with a bias.
-    Batch norms are found where torchvision puts them: after their convolution in a `Sequential`,
-    or as `bnN` beside `convN` in a residual block.
-    """
-    children = dict(module.named_children())
-    previous: str | None = None
-    for name, child in children.items():
-        conv = children.get(previous) if previous is not None else None
-        if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
-            setattr(module, str(previous), fuse_conv_bn_eval(conv, child))
-            setattr(module, name, nn.Identity())
-        fold_batch_norms(child)
-        previous = name
+    return CUDAGraphRunner(net, device, input_dtype) if device.type == "cuda" else net

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from model import DeepLabHead
-from model.optimize.atrous import MIN_CHANNELS, FasterConv, ShiftedConv, offer_shifts, overlaps
-from model.optimize.inference import fold_batch_norms
+from model.optimize.atrous import (
+    MIN_CHANNELS,
+    AutotunedConv,
+    ShiftedConv,
+    enable_shifted_matmul,
+    overlaps,
+)
+from model.optimize.fold import fold_batch_norms
 
 
 def atrous_conv(dilation: int, dtype: torch.dtype = torch.float32) -> nn.Conv2d:
@@ -72,13 +78,13 @@ class Slow(nn.Module):
         return y
 
 
-def test_the_first_call_keeps_the_faster_way() -> None:
+def test_the_first_call_keeps_the_faster_candidate() -> None:
     x = cells(1, 24, 20, 20)
     quick = nn.Sequential(atrous_conv(2), nn.ReLU())
     for plain, shifted, kept in ((Slow(quick), quick, quick), (quick, Slow(quick), quick)):
-        conv = FasterConv(plain, shifted)
+        conv = AutotunedConv(plain, shifted)
         assert torch.equal(conv(x), quick(x))
-        assert list(conv.ways) == [kept]
+        assert list(conv.candidates) == [kept]
 
 
 def test_each_wide_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn.Module]) -> None:
@@ -87,15 +93,15 @@ def test_each_wide_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn
     fold_batch_norms(head)
     x = cells(2, MIN_CHANNELS, 12, 12)
     expected = head(x)
-    offer_shifts(head)
-    choices = [module for module in head.modules() if isinstance(module, FasterConv)]
+    enable_shifted_matmul(head)
+    choices = [module for module in head.modules() if isinstance(module, AutotunedConv)]
     assert len(choices) == 3
     for choice in choices:
-        choice.ways = nn.ModuleList([choice.ways[1]])  # whichever is faster here
+        choice.candidates = nn.ModuleList([choice.candidates[1]])  # whichever is faster here
     torch.testing.assert_close(head(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_narrow_branches_have_no_choice() -> None:
     head = DeepLabHead(512, num_classes=5)
-    offer_shifts(head)
-    assert not any(isinstance(module, FasterConv) for module in head.modules())
+    enable_shifted_matmul(head)
+    assert not any(isinstance(module, AutotunedConv) for module in head.modules())

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from model.deeplab_head import ASPP, ASPPPooling, DeepLabHead
+from model.optimize.fold import fold_batch_norms
 from model.optimize.image_level import ImageLevel, map_average, replace_image_level
-from model.optimize.inference import fold_batch_norms
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -1,0 +1,24 @@
+"""Batch norms folded into the convolutions before them."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it, in place; identities replace them.
+
+    y = gamma * (conv(x) - mean) / sqrt(var + eps) + beta is itself a convolution with a bias.
+    Batch norms are found where torchvision puts them: after their convolution in a `Sequential`,
+    or as `bnN` beside `convN` in a residual block.
+    """
+    children = dict(module.named_children())
+    previous: str | None = None
+    for name, child in children.items():
+        conv = children.get(previous) if previous is not None else None
+        if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
+            setattr(module, str(previous), fuse_conv_bn_eval(conv, child))
+            setattr(module, name, nn.Identity())
+        fold_batch_norms(child)
+        previous = name
