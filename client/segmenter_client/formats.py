@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# By which a folder's images are recognised; a file that is named itself may have any name.
+# The files in a folder that are taken for images; a file given by name may have any extension.
 IMAGE_EXTENSIONS: Final = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 )

@@ -11,6 +11,7 @@ import requests
 from PIL import Image
 
 from segmenter_client import RequestRefused, Service, segment
+from segmenter_client.images import ImageLike
 from tests.photos import encoded, photo
 from tests.service.conftest import RunningModel
 
@@ -22,7 +23,7 @@ def test_every_form_of_image(model: RunningModel, tmp_path: Path, form: str) -> 
     path = tmp_path / "photo.png"
     path.write_bytes(PHOTO)
     picture = Image.open(io.BytesIO(PHOTO))
-    images = {
+    images: dict[str, ImageLike] = {
         "path": path,
         "str": str(path),
         "bytes": PHOTO,
@@ -30,7 +31,8 @@ def test_every_form_of_image(model: RunningModel, tmp_path: Path, form: str) -> 
         "array": np.asarray(picture),
     }
     segmentation = segment(images[form], url=model.url)
-    assert (segmentation.mask.dtype, segmentation.mask.shape) == (np.uint8, (75, 113))
+    assert segmentation.mask.dtype == np.uint8
+    assert segmentation.mask.shape == (75, 113)
     np.testing.assert_array_equal(segmentation.mask, served_mask(model.url, PHOTO))
 
 
@@ -59,7 +61,8 @@ def test_overlay_and_confidence(model: RunningModel) -> None:
     segmentation = segment(PHOTO, url=model.url)
     assert (segmentation.overlay().mode, segmentation.overlay().size) == ("RGB", (113, 75))
     confidence = segmentation.confidence()
-    assert (confidence.dtype, confidence.shape) == (np.uint8, (75, 113))
+    assert confidence.dtype == np.uint8
+    assert confidence.shape == (75, 113)
     entry = segmentation.classes[0]
     mean = confidence[segmentation.mask == entry.id].mean() / 255
     assert mean == pytest.approx(entry.confidence, abs=0.02)
