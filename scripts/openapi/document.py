@@ -12,25 +12,33 @@ from typing import Any
 
 from imaging import Limits
 from model.preset import Preset
+from scripts.common.version import project_version
 from scripts.openapi.examples import DIGEST, IMAGE, errors, json_inputs
 from scripts.openapi.examples import responses as example_responses
 from scripts.openapi.schemas import ERROR, FRONTEND_ERROR, MANAGED, OUTPUT_SCHEMAS, SHARE, TEXT
 from serving.formats import FORMATS
 from serving.response.model_card import model_card
 from serving.types import ModelInfo, Response
-from serving.wire import JSON, JSON_SHAPES, OPTION_DESCRIPTIONS, OPTION_HEADERS, PAGE_MEDIA_TYPE
+from serving.wire import (
+    JSON,
+    JSON_SHAPES,
+    OPTION_DESCRIPTIONS,
+    OPTION_HEADERS,
+    OUTPUT_HEADER,
+    PAGE_MEDIA_TYPE,
+)
 
 Json = dict[str, object]
 
 IMAGE_TEXT = base64.b64encode(IMAGE).decode("ascii")
 
-MEANINGS = {
-    400: "The request or its image cannot be read.",
-    406: "No output is of a media type in Accept.",
-    413: "The image is beyond a limit, or its answer would be.",
-    415: "Not an image in a format that is read.",
-    500: "The service's fault.",
-    503: "No memory or no place for it now; Retry-After says in how many seconds to come back.",
+STATUS_MEANINGS = {
+    400: "The request or its image is invalid.",
+    406: "No output format has a media type that Accept allows.",
+    413: "The image is beyond a limit, or its response would be.",
+    415: "Not an image in a supported format.",
+    500: "A fault of the service.",
+    503: "Overloaded; Retry-After says after how many seconds to try again.",
 }
 
 ANY_ERROR: Json = {
@@ -45,30 +53,31 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff
 
 DESCRIPTION = """\
 An image in, the class of each of its pixels out. The image is the body, a part of a form, or base64
-in JSON. The answer is named by the end of the path, a field or JSON key `output`, or chosen by
-`Accept`. All figures are of the upright image, in its own pixels.
+in JSON. The output format is named by the end of the path (after a version), by a field or JSON key
+`output`, by the header `X-Segmenter-Output`, or chosen by `Accept`. All figures are of the upright
+image, in its own pixels.
 
-TorchServe itself answers, in a JSON of its own, where no worker sees the request: 500 when a form
-is broken or a worker dies, 503 when the queue is full. 413 over 48 MiB has no body.
+Where no worker sees the request, TorchServe responds itself, in a JSON form of its own: 500 when a
+form is broken or a worker dies, 503 when the queue is full. 413 over 48 MiB has no body.
 """
 
 
 def document(preset: Preset) -> Json:
     """Examples are of the model `preset`; all else is the same for every model."""
     card = model_card(preset, ModelInfo(preset.name, "1.0", DIGEST), Limits())
-    # TorchServe has it in a list of the model's versions, among what it says of them itself.
-    told = [{"modelName": "segmenter", "modelVersion": "1.0", "customizedMetadata": card}]
-    given = example_responses(preset)
+    # TorchServe embeds the card in its own list of the model's versions.
+    versions = [{"modelName": "segmenter", "modelVersion": "1.0", "customizedMetadata": card}]
+    examples = example_responses(preset)
     _, kserve, open_inference, _ = JSON_SHAPES
     segmentation: Json = {
-        "description": "The segmentation, as named or chosen.",
-        "headers": answer_headers(),
-        "content": outputs(given),
+        "description": "The segmentation in the format that was named or chosen.",
+        "headers": signature_headers(),
+        "content": response_content(examples),
     }
     responses = {"200": segmentation, **refusals(errors(preset))}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Segmenter", "version": "1.0", "description": DESCRIPTION},
+        "info": {"title": "Segmenter", "version": project_version(), "description": DESCRIPTION},
         "servers": [{"url": "http://127.0.0.1:8080"}],
         "paths": {
             PATH: {
@@ -84,26 +93,33 @@ def document(preset: Preset) -> Json:
                     },
                 },
             },
-            f"{PATH}/1.0/{{output}}": {
-                "post": segmenting("segmentAs", "Segment, with a named answer.", responses),
+            f"{PATH}/{{version}}/{{output}}": {
+                "post": segmenting("segmentAs", "Segment, in a named format.", responses),
                 "parameters": [
+                    {
+                        "name": "version",
+                        "in": "path",
+                        "required": True,
+                        "description": "The archive's, as in Model-Version.",
+                        "schema": TEXT,
+                    },
                     {
                         "name": "output",
                         "in": "path",
                         "required": True,
                         "schema": {"enum": list(FORMATS)},
-                    }
+                    },
                 ],
             },
-            "/v1/models/segmenter:predict": {"post": protocol("kserve", given, kserve)},
+            "/v1/models/segmenter:predict": {"post": protocol("kserve", examples, kserve)},
             "/v2/models/segmenter/infer": {
-                "post": protocol("open-inference", given, open_inference)
+                "post": protocol("open-inference", examples, open_inference)
             },
             "/models/segmenter": {
                 "servers": [{"url": "http://127.0.0.1:8081"}],
                 "get": {
                     "operationId": "card",
-                    "summary": "The model card: labels, palette, limits, outputs.",
+                    "summary": "The model card: labels, palette, limits, output formats.",
                     "parameters": [
                         {
                             "name": "customized",
@@ -116,7 +132,10 @@ def document(preset: Preset) -> Json:
                         "200": {
                             "description": "The model card.",
                             "content": {
-                                JSON: {"schema": MANAGED, "examples": {"card": {"value": told}}}
+                                JSON: {
+                                    "schema": MANAGED,
+                                    "examples": {"card": {"value": versions}},
+                                }
                             },
                         }
                     },
@@ -136,7 +155,7 @@ def document(preset: Preset) -> Json:
 
 
 def segmenting(name: str, summary: str, statuses: Iterable[str]) -> Json:
-    """Any input, any output, any error."""
+    """Any input, any output format, any error."""
     return {
         "operationId": name,
         "summary": summary,
@@ -149,22 +168,22 @@ def segmenting(name: str, summary: str, statuses: Iterable[str]) -> Json:
     }
 
 
-def protocol(output: str, given: Mapping[str, Response], shape: str) -> Json:
-    """A path whose requests and answers are of one form."""
-    sent = {"image": {"value": json.loads(shape.replace("<base64>", IMAGE_TEXT))}}
+def protocol(output: str, examples: Mapping[str, Response], shape: str) -> Json:
+    """A path whose requests and responses have one form."""
+    example_request = {"image": {"value": json.loads(shape.replace("<base64>", IMAGE_TEXT))}}
     return {
         "operationId": output,
         "summary": FORMATS[output].content,
         "parameters": options(),
         "requestBody": {
             "required": True,
-            "content": {JSON: {"schema": {"type": "object"}, "examples": sent}},
+            "content": {JSON: {"schema": {"type": "object"}, "examples": example_request}},
         },
         "responses": {
             "200": {
                 "description": FORMATS[output].content,
-                "headers": answer_headers(),
-                "content": outputs({output: given[output]}),
+                "headers": signature_headers(),
+                "content": response_content({output: examples[output]}),
             },
             "default": {
                 "description": "An error, as at the other paths.",
@@ -201,24 +220,32 @@ def inputs() -> Json:
 
 
 def options() -> list[Json]:
-    """As headers. By form and JSON they go in the body."""
+    """Output format and options as headers. In a form or JSON they are in the body."""
     schemas: Json = {"classes": {"type": "string"}, "threshold": SHARE}
     return [
         {
-            "name": OPTION_HEADERS[name],
+            "name": OUTPUT_HEADER,
             "in": "header",
-            "description": content,
-            "schema": schemas[name],
-        }
-        for name, content in OPTION_DESCRIPTIONS.items()
+            "description": "the output format; without it Accept decides",
+            "schema": {"enum": list(FORMATS)},
+        },
+        *(
+            {
+                "name": OPTION_HEADERS[name],
+                "in": "header",
+                "description": content,
+                "schema": schemas[name],
+            }
+            for name, content in OPTION_DESCRIPTIONS.items()
+        ),
     ]
 
 
-def outputs(given: Mapping[str, Response]) -> Json:
-    """By media type, with an example of every output."""
+def response_content(responses: Mapping[str, Response]) -> Json:
+    """By media type, with an example of every output format."""
     names_of: dict[str, list[str]] = {}
-    for name, answer in given.items():
-        names_of.setdefault(answer.content_type, []).append(name)
+    for name, response in responses.items():
+        names_of.setdefault(response.content_type, []).append(name)
     content: Json = {}
     for media_type, names in names_of.items():
         schemas = [reference(name) for name in names if name in OUTPUT_SCHEMAS]
@@ -228,44 +255,47 @@ def outputs(given: Mapping[str, Response]) -> Json:
                 if schemas
                 else {}
             ),
-            "examples": {name: example(given[name], FORMATS[name].content) for name in names},
+            "examples": {name: example(responses[name], FORMATS[name].content) for name in names},
         }
     return content
 
 
-def example(answer: Response, summary: str) -> Json:
-    if is_json(answer.content_type):
-        return {"summary": summary, "value": json.loads(answer.body)}
-    return {"summary": summary, "externalValue": data_url(answer.content_type, answer.body)}
+def example(response: Response, summary: str) -> Json:
+    if is_json(response.content_type):
+        return {"summary": summary, "value": json.loads(response.body)}
+    return {"summary": summary, "externalValue": data_url(response.content_type, response.body)}
 
 
-def refusals(answers: Iterable[Response]) -> Json:
-    """By status, with an example of every code."""
-    responses: dict[str, Json] = {}
-    for answer in answers:
-        body = json.loads(answer.body)
-        response = responses.setdefault(
-            str(answer.status),
+def refusals(errors: Iterable[Response]) -> Json:
+    """Error responses by status, with an example of every code."""
+    by_status: dict[str, Json] = {}
+    for error in errors:
+        body = json.loads(error.body)
+        entry = by_status.setdefault(
+            str(error.status),
             {
-                "description": MEANINGS[answer.status],
+                "description": STATUS_MEANINGS[error.status],
                 "content": {JSON: {"schema": ANY_ERROR, "examples": {}}},
             },
         )
-        content: Any = response["content"]
+        content: Any = entry["content"]
         content[JSON]["examples"].setdefault(body["error"]["code"], {"value": body})
-        if answer.headers:
-            response["headers"] = {name: {"schema": TEXT} for name in answer.headers}
-    return {status: responses[status] for status in sorted(responses)}
+        if error.headers:
+            entry["headers"] = {name: {"schema": TEXT} for name in error.headers}
+    return {status: by_status[status] for status in sorted(by_status)}
 
 
-def answer_headers() -> Json:
+def signature_headers() -> Json:
     return {
         name: {"description": text, "schema": TEXT}
         for name, text in (
             ("Model-Name", "the preset's"),
             ("Model-Version", "the archive's"),
             ("Model-Digest", "sha256: and 64 hex digits, of the weights"),
-            ("Server-Timing", "milliseconds by stage; `batch` is all that were computed together"),
+            (
+                "Server-Timing",
+                "milliseconds by stage; `batch` is the whole batch, other requests included",
+            ),
         )
     }
 

@@ -10,7 +10,7 @@ HEAD = """\
 # HTTP reference
 
 Made from [openapi.json](openapi.json) by `python -m scripts.write_openapi`; do not edit it here.
-What the answers mean, and their limits, is in [formats.md](formats.md).
+What the responses mean, and their limits, is in [formats.md](formats.md).
 """
 
 WIDEST_EXAMPLE = 400  # characters of JSON; a longer one is cut
@@ -18,19 +18,19 @@ WIDEST_EXAMPLE = 400  # characters of JSON; a longer one is cut
 
 def reference(document: Any) -> str:
     parts = [HEAD, document["info"]["description"]]
-    told: set[str] = set()
+    seen: set[str] = set()
     for path, item in document["paths"].items():
         for method in ("get", "post"):
             if method in item:
                 server = item.get("servers", document["servers"])[0]["url"]
                 summary = item[method]["summary"]
                 parts.append(f"## {method.upper()} {path}\n\nat {server}: {summary}\n")
-                parts.extend(operation(item[method], item.get("parameters", []), document, told))
+                parts.extend(operation(item[method], item.get("parameters", []), document, seen))
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
-def operation(content: Any, shared: list[Any], document: Any, told: set[str]) -> Iterable[str]:
-    """`told` are the references that were resolved before; each is only once."""
+def operation(content: Any, shared: list[Any], document: Any, seen: set[str]) -> Iterable[str]:
+    """`seen` are the references that were resolved before; each is only once."""
     parameters = [*shared, *content.get("parameters", [])]
     if parameters:
         yield table(
@@ -38,13 +38,13 @@ def operation(content: Any, shared: list[Any], document: Any, told: set[str]) ->
             ([f"`{one['name']}`", one["in"], values(one)] for one in parameters),
         )
     if "requestBody" in content:
-        body, is_new = resolved(content["requestBody"], document, told)
+        body, is_new = resolved(content["requestBody"], document, seen)
         types = ", ".join(f"`{name}`" for name in body["content"])
         yield f"Body: {types}.\n"
         if is_new:
             yield from samples(body["content"], "")
     for status, one in content["responses"].items():
-        response, is_new = resolved(one, document, told)
+        response, is_new = resolved(one, document, seen)
         if not is_new:
             yield f"{status}: {response['description']} As above.\n"
             continue
@@ -61,15 +61,15 @@ def operation(content: Any, shared: list[Any], document: Any, told: set[str]) ->
         yield from samples(response["content"], status)
 
 
-def resolved(part: Any, document: Any, told: set[str]) -> tuple[Any, bool]:
-    """What `part` is or refers to, and whether it is told for the first time."""
+def resolved(part: Any, document: Any, seen: set[str]) -> tuple[Any, bool]:
+    """What `part` is or refers to, and whether it is seen for the first time."""
     if "$ref" not in part:
         return part, True
     target = document
     for key in part["$ref"].split("/")[1:]:
         target = target[key]
-    is_new = part["$ref"] not in told
-    told.add(part["$ref"])
+    is_new = part["$ref"] not in seen
+    seen.add(part["$ref"])
     return target, is_new
 
 

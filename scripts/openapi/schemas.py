@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12 of what is answered in JSON, by the names in the registry of outputs."""
+"""JSON Schema 2020-12 of the JSON responses, by the names in the registry of formats."""
 
 from __future__ import annotations
 

@@ -16,18 +16,20 @@ from imaging.mask.class_mask import class_mask_plain
 from imaging.resize import fit_size, resize
 from model.preset import Preset
 from scripts.archive.build import build_archive
-from scripts.launch.service import running_service
-from scripts.launch.torchserve import MODEL_NAME, Service
+from scripts.launch.instance import MODEL_NAME, Instance
+from scripts.launch.lifecycle import running_instance
 from serving.runtime.loading import ServedModel, load_model
-from serving.runtime.pipeline import normalize
 from tests.archives import unpacked_archive
+
+# Of the archive. Not the default, so that a client or test that assumes the default fails.
+VERSION = "2.0"
 
 
 @dataclass(frozen=True)
 class RunningModel:
     """The service, and its archive loaded here."""
 
-    service: Service
+    service: Instance
     loaded: ServedModel
 
     @property
@@ -47,12 +49,12 @@ class RunningModel:
         return self.loaded.digest
 
     def mask_in_process(self, body: bytes) -> np.ndarray:
-        """(H, W): decode, resize, normalise, forward, interpolate, argmax, without the handler."""
+        """(H, W): decode, resize, forward, interpolate, argmax, without the service."""
         image = decode_image(body)
         width, height = image.size
         pixels = resize(image, fit_size(width, height, self.preset.short_side))
         with torch.inference_mode():
-            logits = self.loaded.net(normalize(pixels[None], self.preset))
+            logits = self.loaded.net(pixels[None])
             return class_mask_plain(logits, (height, width))[0].numpy()
 
 
@@ -61,7 +63,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as `make archive MODEL=preset.yaml` builds it."""
     folder = tmp_path_factory.mktemp("archive")
     unpacked_archive(folder)
-    build_archive(folder / "preset.yaml", folder / f"{MODEL_NAME}.mar")
+    build_archive(folder / "preset.yaml", folder / f"{MODEL_NAME}.mar", version=VERSION)
     return folder / f"{MODEL_NAME}.mar"
 
 
@@ -71,5 +73,5 @@ def model(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     with zipfile.ZipFile(archive) as file:
         file.extractall(content)
     loaded = load_model(content, torch.device("cpu"))
-    with running_service(archive, tmp_path_factory.mktemp("service")) as service:
+    with running_instance(archive, tmp_path_factory.mktemp("service")) as service:
         yield RunningModel(service, loaded)

@@ -16,7 +16,7 @@ from openapi_core.validation.response.exceptions import InvalidData
 from scripts.openapi.examples import BAD_REQUESTS, IMAGE, bad_images
 from scripts.openapi.write import DOCUMENT
 from serving.formats import FORMATS
-from tests.service.conftest import RunningModel
+from tests.service.conftest import VERSION, RunningModel
 
 # openapi-core warns of media types that it cannot take apart; images are taken as they are.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -49,7 +49,7 @@ def documented_inputs() -> Iterator[tuple[str, str, bytes]]:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_every_output(model: RunningModel, contract: OpenAPI, output: str) -> None:
-    answer = ask(model, contract, f"{PREDICTIONS}/1.0/{output}", IMAGE, "image/png")
+    answer = ask(model, contract, f"{PREDICTIONS}/{VERSION}/{output}", IMAGE, "image/png")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == FORMATS[output].media_type
 
@@ -92,7 +92,7 @@ def test_every_error_that_a_request_can_cause(model: RunningModel, contract: Ope
         *((image, {"Content-Type": "application/octet-stream"}, "") for image in bad_images()),
     ]
     for body, headers, suffix in sent:
-        path = f"{PREDICTIONS}/1.0/{suffix}" if suffix else PREDICTIONS
+        path = f"{PREDICTIONS}/{VERSION}/{suffix}" if suffix else PREDICTIONS
         request = requests.Request("POST", model.service.url + path, headers=headers, data=body)
         answer = exchange(contract, request, check_request=False)
         code = answer.json()["error"]["code"]

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.common.terminal import ROOT
 from scripts.openapi.examples import IMAGE
-from serving.request.json_body import SHAPES
+from serving.wire import JSON_SHAPES
 from tests.service.conftest import RunningModel
 
 PAGES = [
@@ -86,8 +86,8 @@ def test_curl_gets_an_answer(model: RunningModel, tmp_path: Path, command: str) 
     text = base64.b64encode(IMAGE).decode("ascii")
     for name, content in {
         "photo.jpg": IMAGE,
-        "v1.json": SHAPES[1].replace("<base64>", text).encode("ascii"),
-        "v2.json": SHAPES[2].replace("<base64>", text).encode("ascii"),
+        "v1.json": JSON_SHAPES[1].replace("<base64>", text).encode("ascii"),
+        "v2.json": JSON_SHAPES[2].replace("<base64>", text).encode("ascii"),
     }.items():
         (tmp_path / name).write_bytes(content)
     for port, url in (

@@ -14,10 +14,10 @@ from PIL import Image
 
 from scripts.common.street import draw_street
 from serving.label_map import void_id
-from serving.request.open_inference import HEADER_LENGTH
+from serving.wire import INFERENCE_HEADER_LENGTH
 from tests.consumers import READERS
 from tests.photos import encoded, photo
-from tests.service.conftest import RunningModel
+from tests.service.conftest import VERSION, RunningModel
 
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -43,7 +43,7 @@ def post(model: RunningModel, path: str = "", **arguments: object) -> requests.R
 
 @cache
 def mask_of(url: str, name: str) -> np.ndarray:
-    response = requests.post(f"{url}/1.0/mask", data=PHOTOS[name], timeout=TIMEOUT)
+    response = requests.post(f"{url}/{VERSION}/mask", data=PHOTOS[name], timeout=TIMEOUT)
     return np.asarray(Image.open(io.BytesIO(response.content)))
 
 
@@ -51,7 +51,7 @@ def mask_of(url: str, name: str) -> np.ndarray:
 @pytest.mark.parametrize("output", READERS)
 def test_its_consumer_reads_the_mask(model: RunningModel, output: str, name: str) -> None:
     expected = mask_of(model.url, name)
-    body = post(model, f"/1.0/{output}", data=PHOTOS[name]).content
+    body = post(model, f"/{VERSION}/{output}", data=PHOTOS[name]).content
     read = READERS[output](body, model.preset, expected.shape)
     if output not in POLYGONS:
         np.testing.assert_array_equal(read, expected)
@@ -84,7 +84,7 @@ OPTIONS = {"classes": "wall, 1", "threshold": "0.3"}
 )
 def test_options_by_every_way(model: RunningModel, arguments: dict[str, object]) -> None:
     whole = mask_of(model.url, "colours")
-    answer = post(model, "/1.0/confidence", data=SMALL)
+    answer = post(model, f"/{VERSION}/confidence", data=SMALL)
     confidence = np.asarray(Image.open(io.BytesIO(answer.content)))
     void = void_id(model.preset.labels)
     is_kept = np.isin(whole, [1, 2]) & (confidence >= 0.3 * 255)
@@ -112,7 +112,7 @@ def test_bad_options_are_named(
 
 def test_too_much_text_is_refused(model: RunningModel) -> None:
     large = encoded(Image.new("RGB", (2500, 2000)), "PNG")
-    response = requests.post(f"{model.url}/1.0/legacy", data=large, timeout=TIMEOUT)
+    response = requests.post(f"{model.url}/{VERSION}/legacy", data=large, timeout=TIMEOUT)
     assert response.status_code == 413
     error = response.json()["error"]
     assert (error["code"], error["pixels"]) == ("answer_too_large", 5_000_000)
@@ -133,11 +133,14 @@ def test_open_inference_with_binary_tensors(model: RunningModel) -> None:
     response = requests.post(
         model.url.split("/predictions/")[0] + "/v2/models/segmenter/infer",
         data=document + element,
-        headers={HEADER_LENGTH: str(len(document)), "Content-Type": "application/octet-stream"},
+        headers={
+            INFERENCE_HEADER_LENGTH: str(len(document)),
+            "Content-Type": "application/octet-stream",
+        },
         timeout=TIMEOUT,
     )
     assert response.status_code == 200, response.text
-    length = int(response.headers[HEADER_LENGTH])
+    length = int(response.headers[INFERENCE_HEADER_LENGTH])
     answer = json.loads(response.content[:length])
     (mask,) = answer["outputs"]
     assert answer["id"] == "a"

@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from scripts.launch.loopback import tiny_image
-from serving.formats import OUTPUTS
+from serving.formats import FORMATS
 from tests.deploy.monitoring import alert_expressions, dashboard_expressions, metric_names
-from tests.service.conftest import RunningModel
+from tests.service.conftest import VERSION, RunningModel
 
 SCRAPE_SECONDS = 30
 
@@ -25,13 +25,13 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 @pytest.fixture(scope="module")
 def scraped(model: RunningModel) -> str:
     """What Prometheus reads after one request of each kind."""
-    for name in OUTPUTS:
-        answer = requests.post(f"{model.url}/1.0/{name}", data=tiny_image(), timeout=60)
+    for name in FORMATS:
+        answer = requests.post(f"{model.url}/{VERSION}/{name}", data=tiny_image(), timeout=60)
         assert answer.status_code == requests.codes.ok, name
     assert requests.post(model.url, data=b"a=%zz", headers=FORM, timeout=60).status_code == 500
     assert requests.post(model.url, data=b"no image", timeout=60).status_code == 415
     # The last: what a worker wrote before is there when this is.
-    refused = requests.post(f"{model.url}/1.0/picture", data=tiny_image(), timeout=60)
+    refused = requests.post(f"{model.url}/{VERSION}/picture", data=tiny_image(), timeout=60)
     assert refused.status_code == 400
     return figures_with(model, 'segmenter_images_total{output="none",status="400"')
 
@@ -44,7 +44,7 @@ def test_every_metric_of_the_dashboard_and_the_alerts_is_there(scraped: str) -> 
 
 
 def test_images_are_counted_by_output_and_status(scraped: str) -> None:
-    for name in OUTPUTS:
+    for name in FORMATS:
         assert value(scraped, f'segmenter_images_total{{output="{name}",status="200"') >= 1
     assert value(scraped, 'segmenter_images_total{output="mask",status="415"') >= 1
 

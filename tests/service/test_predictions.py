@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 
 from tests.photos import agreement, encoded, photo, png_header
-from tests.service.conftest import RunningModel
+from tests.service.conftest import VERSION, RunningModel
 
 PHOTO = encoded(photo(75, 113), "JPEG")
 B64 = base64.b64encode(PHOTO).decode()
@@ -117,7 +117,7 @@ def test_kserve_paths_answer_in_their_own_protocol(model: RunningModel) -> None:
 def test_every_output_by_path_by_field_and_by_accept(
     model: RunningModel, name: str, media_type: str
 ) -> None:
-    by_path = post(model, f"/1.0/{name}", data=PHOTO)
+    by_path = post(model, f"/{VERSION}/{name}", data=PHOTO)
     assert by_path.status_code == 200, by_path.text
     assert by_path.headers["Content-Type"] == media_type
     by_field = post(model, files={"image": PHOTO}, data={"output": name})
@@ -137,17 +137,17 @@ def test_every_output_by_path_by_field_and_by_accept(
 
 def test_the_outputs_agree_with_each_other(model: RunningModel) -> None:
     mask = mask_of(post(model, data=PHOTO))
-    array = np.load(io.BytesIO(post(model, "/1.0/npy", data=PHOTO).content))
+    array = np.load(io.BytesIO(post(model, f"/{VERSION}/npy", data=PHOTO).content))
     assert array.dtype == np.uint8
     assert np.array_equal(array, mask)
 
-    confidence = mask_of(post(model, "/1.0/confidence", data=PHOTO))
+    confidence = mask_of(post(model, f"/{VERSION}/confidence", data=PHOTO))
     assert confidence.shape == mask.shape
 
-    overlay = Image.open(io.BytesIO(post(model, "/1.0/overlay", data=PHOTO).content))
+    overlay = Image.open(io.BytesIO(post(model, f"/{VERSION}/overlay", data=PHOTO).content))
     assert (overlay.format, overlay.size) == ("JPEG", (113, 75))
 
-    answer = post(model, "/1.0/json", data=PHOTO).json()
+    answer = post(model, f"/{VERSION}/json", data=PHOTO).json()
     assert answer["size"] == {"width": 113, "height": 75}
     assert answer["model"]["name"] == model.preset.name
     assert sum(entry["pixels"] for entry in answer["classes"]) == mask.size
@@ -183,7 +183,7 @@ def test_exif_orientation_is_respected(model: RunningModel) -> None:
             400,
             "invalid_json",
         ),
-        ("/1.0/hologram", {"data": PHOTO}, 400, "unknown_output"),
+        (f"/{VERSION}/hologram", {"data": PHOTO}, 400, "unknown_output"),
         ("", {"data": PHOTO, "headers": {"Accept": "video/mp4"}}, 406, "not_acceptable"),
         ("", {"data": png_header(60_000, 60_000)}, 413, "image_too_large"),
         ("", {"data": png_header(8_000, 8_000)}, 413, "image_too_large"),
@@ -215,7 +215,7 @@ def test_every_answer_is_signed(model: RunningModel) -> None:
     for data in (PHOTO, b"no image"):
         headers = post(model, data=data).headers
         assert headers["Model-Name"] == model.preset.name
-        assert headers["Model-Version"] == "1.0"
+        assert headers["Model-Version"] == VERSION
         assert headers["Model-Digest"] == model.digest
         assert "decode;dur=" in headers["Server-Timing"]
 
