@@ -1,9 +1,9 @@
-"""Outlines with fewer points, drawn once for the regions on both sides of a line.
+"""Outlines with fewer points, which neighbouring regions still share.
 
-An outline along the edges of pixels is all steps. So a line is led through the middles of those
-edges, which leaves the centre of every pixel on its side, and then loses what points it can
-(Douglas and Peucker, 1973). Where outlines meet they keep their vertex, and a line between two such
-vertices comes out the same from either side: neighbours share it, without gap or overlap.
+An outline along the edges of pixels is all steps. So a line is drawn through the middles of those
+edges, which leaves the centre of every pixel on its side, and then simplified (Douglas and Peucker,
+1973). Where outlines meet they keep their vertex, and a line between two such vertices is the same
+from either side: neighbours share it, without gap or overlap. docs/algorithms.md has drawings.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 
 from imaging.export.outlines import Bools, Floats, Ints, Outlines, following_points, ring_areas
 
-# Pixels by which a point that is left out may lie beside the line that is drawn instead.
+# Pixels from a point that is dropped to the line that is drawn instead, at most.
 TOLERANCE: Final = 0.5
 
-# Area that may change hands, as a share of a region's; one that would lose or win more keeps all of
-# its points. On masks of a trained network every class, drawn in pixels again, then has an
-# intersection over union of at least 0.997 with what it was; without this, 0.97.
+# Area that a region may gain and lose, as a share of its own; beyond that it keeps all its points.
+# On masks of a trained network every class, rasterised again, then has an intersection over union
+# of at least 0.997 with the original; without this limit, 0.97.
 MAX_CHANGE: Final = 0.01
 
 
 class Rings(NamedTuple):
-    """R rings, as in `Outlines`; their points are at whole and half pixels."""
+    """R rings, as in `Outlines`, with points at whole and half pixels."""
 
     x: Floats  # (P,)
     y: Floats  # (P,)
@@ -32,7 +32,7 @@ class Rings(NamedTuple):
 
 
 class Line(NamedTuple):
-    """All points that rings may be drawn through, in half pixels; each ring ends as it begins."""
+    """All points that rings may pass through, in half pixels; a ring's last equals its first."""
 
     x: Ints  # (P,)
     y: Ints  # (P,)
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
     @property
     def number(self) -> Ints:
-        """(P,) different for points at different places."""
+        """(P,) the same for points at the same place, in whichever ring."""
         number: Ints = self.y * (self.x.max(initial=0) + 1) + self.x
         return number
 
@@ -58,18 +58,18 @@ def simplify(outlines: Outlines, tolerance: float = TOLERANCE) -> Rings:
     area_of_region = np.bincount(outlines.outer, areas, num_rings)
     is_exact = (change_of_region > MAX_CHANGE * area_of_region)[outlines.outer]
     exact_points = line.number[np.repeat(is_exact, np.diff(line.starts))]
-    kept |= np.isin(line.number, exact_points)  # from the other side of the line as well
+    kept |= np.isin(line.number, exact_points)  # in the rings on the other side as well
 
-    kept[line.starts[1:] - 1] = False  # the first point again
+    kept[line.starts[1:] - 1] = False  # equal to the first point of the ring
     num_kept = np.add.reduceat(kept, line.starts[:-1], dtype=np.int64)
     return Rings(line.x[kept] / 2, line.y[kept] / 2, np.append(0, np.cumsum(num_kept)))
 
 
 def through_middles(outlines: Outlines) -> Line:
-    """The middles of the pixels' edges along the rings, as far as the line bends there.
+    """The middles of the pixels' edges along the rings where the line bends, and fixed vertices.
 
-    Vertices stay where outlines meet, at the corners of the image, and where a ring begins (or a
-    ring without any such vertex would begin at another point on its other side).
+    Fixed are the vertices where outlines meet, the corners of the image, and where a ring begins:
+    otherwise a ring without any such vertex would begin elsewhere for the region on its other side.
     """
     x, y = 2 * outlines.x, 2 * outlines.y
     following = following_points(outlines.starts)
@@ -103,15 +103,15 @@ def through_middles(outlines: Outlines) -> Line:
 
 
 def _starts(counts: Ints | Bools, starts: Ints) -> Ints:
-    """Where rings start if each of their points becomes so many."""
+    """Where rings start once each of their points is replaced by `counts` (P,) points."""
     return np.append(0, np.cumsum(counts, dtype=np.int64))[starts]
 
 
 def douglas_peucker(line: Line, tolerance: float) -> Bools:
-    """(P,) which points to keep, of all stretches between fixed ones at once, level by level.
+    """(P,) which points to keep, for all stretches between fixed points at once, level by level.
 
-    Everything up to the comparison with the tolerance is in whole numbers, and of points that are
-    equally far the one of the lowest number is taken: both directions give the same.
+    Everything but the tolerance itself is in whole numbers, and of points that are equally far the
+    one with the lowest number is taken, so both directions give the same result.
     """
     x, y, number = line.x, line.y, line.number
     kept: Bools = line.fixed.copy()
@@ -134,7 +134,7 @@ def douglas_peucker(line: Line, tolerance: float) -> Bools:
         lowest = np.minimum.reduceat(numbers, offsets)
         chosen = between[numbers == lowest[stretch]]
 
-        # A stretch that ends where it began takes a second point in any case.
+        # A stretch that ends where it began is split in any case.
         splits = (farthest > tolerance**2 * length) | (length == 0)
         first, chosen, last = first[splits], chosen[splits], last[splits]
         kept[chosen] = True
@@ -142,9 +142,9 @@ def douglas_peucker(line: Line, tolerance: float) -> Bools:
 
 
 def _distances(x: Ints, y: Ints, first: Ints, last: Ints, point: Ints) -> Ints:
-    """Squared distance of points from segments, times the segments' squared length (1 for 0).
+    """Squared distances of points from segments, times the segments' squared lengths (1 for 0).
 
-    64 bits hold it for an image of 20 000 x 2 500 pixels, and for less oblong ones of that area.
+    64 bits hold them for an image of 20 000 x 2 500 pixels, and for less oblong ones of that area.
     """
     to_x, to_y = x[last] - x[first], y[last] - y[first]
     from_x, from_y = x[point] - x[first], y[point] - y[first]
@@ -158,7 +158,10 @@ def _distances(x: Ints, y: Ints, first: Ints, last: Ints, point: Ints) -> Ints:
 
 
 def _areas_beside(line: Line, kept: Bools) -> Floats:
-    """(P,) at most the area between the step from each point and the line drawn instead."""
+    """(P,) an upper bound of the area between the step from each point and the line drawn instead.
+
+    In squared half pixels.
+    """
     x, y = line.x, line.y
     position = np.arange(len(x))
     first = np.maximum.accumulate(np.where(kept, position, 0))[:-1]

@@ -1,4 +1,4 @@
-"""Rings and polygons, held to shapely's and pycocotools' reading of them."""
+"""Rings and polygons, held to their plain twin and to shapely's and pycocotools' reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from imaging.export.outlines import Outlines, outlines, ring_areas
+from imaging.export.outlines import Outlines, outlines, outlines_plain, ring_areas
 from imaging.export.polygons import Polygon, class_polygons, coco_polygons
 from imaging.export.simplify import TOLERANCE, Line, douglas_peucker, simplify, through_middles
 from imaging.mask.class_mask import class_mask
@@ -26,6 +26,22 @@ MASKS = arrays(np.uint8, SHAPES, elements=st.integers(0, 2))
 def ring(found: Outlines, number: int) -> list[tuple[int, int]]:
     part = slice(*found.starts[number : number + 2])
     return list(zip(found.x[part].tolist(), found.y[part].tolist(), strict=True))
+
+
+def rotated(found: Outlines, number: int) -> list[tuple[int, int, bool]]:
+    """The vertices of a ring, with whether outlines meet there, from the lowest one on."""
+    part = slice(*found.starts[number : number + 2])
+    vertices = [*zip(*(field[part].tolist() for field in found[:3]), strict=True)]
+    first = vertices.index(min(vertices))
+    return vertices[first:] + vertices[:first]
+
+
+def ring_set(found: Outlines) -> list[tuple[int, list[object], list[object]]]:
+    """Label, ring and its outer ring, whatever their order."""
+    return sorted(
+        (int(label), rotated(found, number), rotated(found, outer))
+        for number, (label, outer) in enumerate(zip(found.labels, found.outer, strict=True))
+    )
 
 
 def exact_polygons(mask: np.ndarray) -> dict[int, list[Polygon]]:
@@ -63,6 +79,36 @@ def test_neighbours_have_the_vertex_where_they_meet() -> None:
     assert ring(found, upper) == [(0, 1), (0, 0), (2, 0), (2, 1), (1, 1)]
     # (1, 1) for all three; (0, 1), (2, 1) and (1, 2), at the image's edge, for two each.
     assert found.meets.sum() == 9
+
+
+@given(MASKS)
+def test_rings_are_those_of_the_plain_twin(mask: np.ndarray) -> None:
+    found, plain = outlines(mask), outlines_plain(mask)
+    assert ring_set(found) == ring_set(plain)
+    assert [field.dtype for field in found] == [field.dtype for field in plain]
+
+
+@given(MASKS)
+def test_rings_begin_where_outlines_meet_or_at_the_top_left(mask: np.ndarray) -> None:
+    found = outlines(mask)
+    for number, start in enumerate(found.starts[:-1]):
+        part = slice(start, found.starts[number + 1])
+        if found.meets[part].any():
+            assert found.meets[start]
+        else:
+            vertices = zip(found.y[part].tolist(), found.x[part].tolist(), strict=True)
+            assert (found.y[start], found.x[start]) == min(vertices)
+
+
+def test_a_region_that_touches_itself_by_a_corner() -> None:
+    """Its hole is a ring of its own, which touches the outer one in a point."""
+    mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], np.uint8)
+    for found in (outlines(mask), outlines_plain(mask)):
+        rings = {frozenset(ring(found, k)) for k in np.flatnonzero(found.labels == 1)}
+        assert rings == {
+            frozenset([(0, 0), (3, 0), (3, 2), (2, 2), (2, 3), (0, 3)]),
+            frozenset([(1, 1), (1, 2), (2, 2), (2, 1)]),
+        }
 
 
 @given(MASKS)
@@ -104,7 +150,7 @@ def test_areas() -> None:
 
 @pytest.fixture(scope="module")
 def blobs() -> np.ndarray:
-    """Five classes with smooth borders, as a network's enlarged logits have them."""
+    """Five classes with smooth borders, as a network's upsampled logits have them."""
 
     logits = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(3))
     return class_mask(logits, (720, 960))[0].numpy()
