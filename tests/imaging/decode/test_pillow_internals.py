@@ -1,0 +1,201 @@
+"""What imaging/decode relies on and Pillow does not promise: an upgrade may break any of it.
+
+Each failure names the assumption and the code that depends on it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+from PIL.PngImagePlugin import PngInfo
+
+from imaging.decode.deadline import TimedFile
+from imaging.decode.formats import ImageFormat
+from imaging.decode.orientation import EXIF_AS_TEXT
+from imaging.decode.readers import READERS, GifFile, JpegFile, TiffFile
+from imaging.decode.tiff import read_directory
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+
+
+def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def forbidden(*_: object, **__: object) -> None:
+    raise AssertionError("Pillow did what its subclass in imaging/decode/readers.py prevents")
+
+
+class CountingFile(TimedFile):
+    """Keeps the sizes of what is read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, seconds=60)
+        self.sizes: list[int] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.sizes.append(len(found))
+        return found
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_readers_take_a_file_and_read_no_pixel_before_load(name: ImageFormat) -> None:
+    data = encode(NOISE, name)
+    file = CountingFile(data)
+    image = READERS[name](file)
+    used = "imaging/decode/readers.py, open_reader: the size is limited before pixels are decoded"
+    assert isinstance(image, ImageFile.ImageFile), f"{name}: not an ImageFile any more. {used}"
+    assert image.size == NOISE.size, f"{name}: the constructor leaves no size. {used}"
+    if name != "WebP":  # its canvas is limited before the reader opens it: imaging/decode/webp.py
+        read = sum(file.sizes)
+        assert read < len(data) / 2, f"{name}: the constructor reads {read} bytes. {used}"
+        assert image._im is None, f"{name}: the constructor decodes. {used}"
+    image.load()
+    assert image.getpixel((0, 0)) is not None
+
+
+# TIFF goes to libtiff whole, WebP to libwebp; both are bounded by structure and size alone.
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP"])
+def test_pixels_are_read_in_small_pieces_by_the_file_s_own_read(name: ImageFormat) -> None:
+    data = encode(NOISE, name)
+    file = CountingFile(data)
+    READERS[name](file).load()
+    used = "imaging/decode/deadline.py: a file whose time is up is noticed at the next read"
+    assert sum(file.sizes) > len(data) / 2, f"{name}: pixels bypass `read`. {used}"
+    assert max(file.sizes) <= 1 << 16, f"{name}: {max(file.sizes)} bytes in one read. {used}"
+
+
+def test_a_jpeg_with_a_resolution_is_not_searched_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exif = Image.Exif()
+    exif[0x011A] = 300.0  # XResolution
+    data = encode(NOISE, "JPEG", exif=exif)
+    without_jfif = data[:2] + data[20:]
+    used = "imaging/decode/readers.py, JpegFile: in broken EXIF the search costs the picture"
+    assert hasattr(JpegImagePlugin.JpegImageFile, "_open"), f"`_open` is gone. {used}"
+    searched: list[object] = []
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: searched.append(self) or exif)
+    JpegImagePlugin.JpegImageFile(io.BytesIO(without_jfif))
+    assert searched, f"Pillow does not search EXIF on opening any more: drop the class. {used}"
+    searched.clear()
+    JpegFile(io.BytesIO(without_jfif))
+    assert not searched, f"`info['dpi']` does not stop the search any more. {used}"
+
+
+def test_a_gif_prepares_nothing_for_a_second_frame() -> None:
+    dispose_to_background = b"!\xf9\4" + bytes([2 << 2, 0, 0, 0, 0])
+    frame = b"," + struct.pack("<HHHH", 0, 0, 10, 10) + b"\0\2\1\0\0;"
+    data = b"GIF89a" + struct.pack("<HH", 10, 10) + bytes(3) + dispose_to_background + frame
+    used = "imaging/decode/readers.py, GifFile: disposal allocates up to 178 MB on opening"
+    usual = GifImagePlugin.GifImageFile(io.BytesIO(data))
+    assert getattr(usual, "disposal_method", None) == 2, f"`disposal_method` is gone. {used}"
+    assert usual.dispose is not None, f"`dispose` is not prepared on opening any more. {used}"
+    image = GifFile(io.BytesIO(data))
+    assert image.disposal_method == 0, f"the property does not override the attribute. {used}"
+    assert image.dispose is None, f"`disposal_method` does not decide about `dispose`. {used}"
+
+
+def test_bombs_are_reported_by_these_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    frame = b"," + struct.pack("<HHHH", 0, 0, 12, 12) + b"\0\2\1\0\0;"
+    data = b"GIF89a" + struct.pack("<HH", 10, 10) + bytes(3) + frame
+    used = "imaging/decode/decoder.py, _image_errors: PILLOW_TOO_LARGE is 413, all else 400"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            GifFile(io.BytesIO(data))
+        except Image.DecompressionBombWarning:
+            return
+    pytest.fail(f"the GIF reader does not check for bombs by a warning any more. {used}")
+
+
+def test_a_tiff_s_tags_are_read_on_opening() -> None:
+    used = "imaging/decode/readers.py, open_reader: tags that libtiff reads and Pillow does not"
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
+        data = encode(NOISE, "TIFF", compression=compression)
+        image = TiffFile(io.BytesIO(data))
+        assert hasattr(image, "tag_v2"), f"`tag_v2` is gone. {used}"
+        for tag in read_directory(data).layout:
+            assert tag in image.tag_v2, f"tag {tag} is not in `tag_v2` after opening. {used}"
+
+
+def test_pillow_s_names_of_tags_are_those_of_the_standard() -> None:
+    numbers = {
+        **{"IMAGEWIDTH": 256, "IMAGELENGTH": 257, "BITSPERSAMPLE": 258, "COMPRESSION": 259},
+        **{"PHOTOMETRIC_INTERPRETATION": 262, "FILLORDER": 266, "STRIPOFFSETS": 273},
+        **{"SAMPLESPERPIXEL": 277, "ROWSPERSTRIP": 278, "STRIPBYTECOUNTS": 279},
+        **{"PLANAR_CONFIGURATION": 284, "PREDICTOR": 317, "COLORMAP": 320, "TILEWIDTH": 322},
+        **{"TILELENGTH": 323, "TILEOFFSETS": 324, "TILEBYTECOUNTS": 325, "EXTRASAMPLES": 338},
+        **{"SAMPLEFORMAT": 339, "YCBCRSUBSAMPLING": 530},
+    }
+    found = {name: getattr(TiffImagePlugin, name, None) for name in numbers}
+    assert found == numbers, "used in imaging/decode/tiff.py, LAYOUT"
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_tiff_s_other_directories_are_left_alone(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"  # when the photo was taken
+    data = encode(NOISE, "TIFF", compression=compression, exif=exif)
+    monkeypatch.setattr(Image.Exif, "get_ifd", forbidden)
+    image = TiffFile(io.BytesIO(data))
+    image.load()
+    used = "imaging/decode/readers.py, TiffFile.load_end, which replaces Pillow's"
+    assert image.size == NOISE.size[::-1], f"`load_end` is not called, or turns nothing. {used}"
+    assert image.getexif().get(0x0112, 1) == 1, f"the orientation remains: turned twice. {used}"
+
+
+def test_a_tiff_s_palette_can_be_replaced_on_opening() -> None:
+    data = encode(NOISE.convert("P"), "TIFF")
+    old = bytearray(data)
+    table = read_directory(data).layout[TiffImagePlugin.COLORMAP]
+    start = int.from_bytes(data[table.field], "little")
+    for at in range(start, start + 2 * 768, 2):  # from 16 bits to 8
+        old[at : at + 2] = (old[at + 1], 0)
+    of_16_bits, of_8_bits = (TiffFile(io.BytesIO(file)) for file in (data, bytes(old)))
+    used = "imaging/decode/readers.py, TiffFile._open: `palette`, ImagePalette.raw, `tag_v2`"
+    same = np.array_equal(of_16_bits.convert("RGB"), of_8_bits.convert("RGB"))
+    assert same, f"a palette of 8 bits is not read as it was. {used}"
+
+
+def test_transparency_is_told_by_mode_and_info() -> None:
+    used = "imaging/decode/colour.py, to_rgb: transparency is laid over white"
+    assert hasattr(Image.Image, "has_transparency_data"), f"it is gone. {used}"
+    for mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        assert Image.new(mode, (1, 1)).has_transparency_data, f"not of {mode}. {used}"
+    for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV"):
+        image = Image.new(mode, (1, 1))
+        assert not image.has_transparency_data, f"of {mode}. {used}"
+        image.info["transparency"] = 0
+        assert image.has_transparency_data, f"`info['transparency']` is not looked at. {used}"
+
+
+def test_grey_wider_than_a_byte_has_these_modes() -> None:
+    used = "imaging/decode/colour.py, to_rgb"
+    values = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    for mode, dtype in values.items():
+        image = Image.fromarray(np.ones((2, 2), dtype))
+        assert image.mode == mode, f"{dtype} has mode {image.mode}. {used}"
+    png = READERS["PNG"](io.BytesIO(encode(Image.new("I;16", (2, 2)), "PNG")))
+    assert png.mode == "I;16", f"a 16-bit PNG has mode {png.mode}. {used}"
+
+
+def test_exif_as_text_lies_in_info() -> None:
+    text = PngInfo()
+    text.add_text(EXIF_AS_TEXT, "ab\n")
+    image = READERS["PNG"](io.BytesIO(encode(NOISE, "PNG", pnginfo=text)))
+    image.load()
+    used = "imaging/decode/orientation.py: a text of megabytes is not parsed"
+    assert image.info.get(EXIF_AS_TEXT) == "ab\n", f"it is not in `info`. {used}"
