@@ -1,7 +1,7 @@
 """Logits on a coarse grid -> class masks at the photo's size.
 
-The `*_plain` functions are the specification. They build the enlarged logits (B, C, H, W), 1 GB for
-21 classes at 12 megapixels; the others do not.
+The `*_plain` functions are the specification. They build the upsampled logits (B, C, H, W), 1 GB
+for 21 classes at 12 megapixels; the others do not.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from imaging.mask.bilinear import pixel_positions
+from imaging.mask.bilinear import HUGE, pixel_positions
 from imaging.mask.confidence import upsample_confidence
 from imaging.mask.upsample_argmax import upsample_argmax
 
-# Enlarged logits at a time on devices without an algorithm of their own: 32 MB in float32.
+# Upsampled logits at a time on devices without an algorithm of their own: 32 MB in float32.
 CHUNK_LOGITS = 1 << 23
 
 
 def class_mask_plain(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """What `class_mask` returns, up to the order of classes that are equal within rounding."""
-    enlarged = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-    return enlarged.argmax(1).to(_label_dtype(logits))
+    upsampled = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    return upsampled.argmax(1).to(_label_dtype(logits))
 
 
 def class_mask_and_confidence_plain(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """What `class_mask_and_confidence` returns, up to one grey level."""
-    enlarged = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-    probability, label = enlarged.softmax(1).max(1)
+    upsampled = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    probability, label = upsampled.softmax(1).max(1)
     return label.to(_label_dtype(logits)), probability.mul(255).round().to(torch.uint8)
 
 
 def class_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The class with the largest logit at every pixel.
 
-    logits (B, C, h, w), of any float type and memory format, are enlarged bilinearly to `size`
-    (H, W) as `F.interpolate(..., align_corners=False)` does; shrinking works too. Returns
-    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. On the CPU a class may be
-    ruled out with -inf. NaN has no place in logits; what it does here is spoil pixels around it.
+    logits (B, C, h, w), of any float type and memory format, are resampled bilinearly to `size`
+    (H, W), which may be smaller, as `F.interpolate(..., align_corners=False)` does. Returns
+    (B, H, W) on the same device: uint8, or int32 beyond 256 classes. Infinite logits stand for
+    1e30, so that -inf excludes a class; NaN stands for -1e30.
     """
     if logits.device.type == "cpu":
         mask = logits.new_empty((len(logits), *size), dtype=_label_dtype(logits))
@@ -55,7 +55,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def class_mask_and_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """`class_mask`, and the softmax probability of the winning class x 255, (B, H, W) uint8.
 
-    The probability is that of the enlarged logits, to within one grey level.
+    The probability is that of the upsampled logits, to within one grey level.
     """
     if logits.device.type == "cpu":
         confidence = logits.new_empty((len(logits), *size), dtype=torch.uint8)
@@ -76,7 +76,7 @@ def _on_device(
         from imaging.mask.triton_kernel import label_pixels
 
         return label_pixels(logits, size, _label_dtype(logits), with_confidence=with_confidence)
-    return mask_by_chunks(logits, size, with_confidence=with_confidence)
+    return mask_in_chunks(logits, size, with_confidence=with_confidence)
 
 
 @functools.cache
@@ -91,29 +91,29 @@ def triton_works(device: torch.device) -> bool:
         logits = torch.zeros(1, 2, 1, 1, device=device)
         for dtype, with_confidence in itertools.product((torch.uint8, torch.int32), (False, True)):
             label_pixels(logits, (1, 1), dtype, with_confidence=with_confidence)
-        torch.cuda.synchronize(device)  # what goes wrong on the GPU is told there
+        torch.cuda.synchronize(device)  # raises what went wrong on the GPU
     except Exception as error:  # no Triton, no C compiler, a GPU it does not know
-        warnings.warn(f"Masks are made the plain way, as Triton fails: {error!r}", stacklevel=2)
+        warnings.warn(f"Masks are made without Triton, which fails: {error!r}", stacklevel=2)
         return False
     return True
 
 
-def mask_by_chunks(
+def mask_in_chunks(
     logits: Tensor, size: tuple[int, int], *, with_confidence: bool
 ) -> tuple[Tensor, Tensor]:
-    """The plain way, on any device, a few rows at a time; no confidence gives an empty one."""
+    """On any device, a few rows at a time; without a confidence, that is empty."""
     mask = logits.new_empty((len(logits), *size), dtype=_label_dtype(logits))
     confidence = mask.new_empty(mask.shape if with_confidence else (0,), dtype=torch.uint8)
-    for rows, enlarged in _enlarged_rows(logits, size):
-        best, label = enlarged.max(1)
+    for rows, upsampled in _upsampled_rows(logits, size):
+        best, label = upsampled.max(1)
         mask[:, rows] = label.to(mask.dtype)
         if with_confidence:
-            total = enlarged.sub_(best[:, None]).exp_().sum(1)
+            total = upsampled.sub_(best[:, None]).exp_().sum(1)
             confidence[:, rows] = (255 / total).round_().to(torch.uint8)
     return mask, confidence
 
 
-def _enlarged_rows(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+def _upsampled_rows(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
     """(rows, (B, C, rows, W)) until all H rows have been seen."""
     batch, num_classes, height, _ = logits.shape
     position = torch.from_numpy(pixel_positions(height, size[0])).clamp_(0, height - 1)
@@ -121,10 +121,9 @@ def _enlarged_rows(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slic
     top = position.long()
     bottom = (top + 1).clamp(max=height - 1)
     weight = (position - top)[:, None]
+    logits = logits.float().nan_to_num(nan=-HUGE, posinf=HUGE, neginf=-HUGE)
     step = max(1, CHUNK_LOGITS // max(1, batch * num_classes * size[1]))
     for start in range(0, size[0], step):
         rows = slice(start, start + step)
-        part = torch.lerp(
-            logits[:, :, top[rows]].float(), logits[:, :, bottom[rows]].float(), weight[rows]
-        )
+        part = torch.lerp(logits[:, :, top[rows]], logits[:, :, bottom[rows]], weight[rows])
         yield rows, F.interpolate(part, (part.shape[2], size[1]), mode="bilinear")

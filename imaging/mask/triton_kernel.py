@@ -11,19 +11,22 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
+from imaging.mask import bilinear
+
 # Pixels that one program labels: 128 bytes are a cache line.
 BLOCK_ROWS = 2
 BLOCK_COLUMNS = 128
 
-# Triton would compile the kernel anew whenever one of these becomes 1 or a multiple of 16, which
-# takes a request's patience each time. Every photo has its own size.
+# Triton would compile the kernel anew whenever one of these becomes 1 or a multiple of 16, and a
+# request would wait a second for it. Every photo has its own size.
 SIZES = (
     *("stride_image", "stride_class", "stride_row", "stride_column"),
     *("num_classes", "height", "width", "out_height", "out_width"),
 )
 
-
 ALIGNMENT = 16  # bytes, as Triton has it
+
+HUGE = tl.constexpr(bilinear.HUGE)
 
 
 @triton.jit
@@ -32,6 +35,13 @@ def _source(index, scale, nodes):  # type: ignore[no-untyped-def]
     position = tl.maximum(scale * (index.to(tl.float32) + 0.5) - 0.5, 0.0)
     low = tl.minimum(position.to(tl.int32), nodes - 1)
     return low, tl.minimum(low + 1, nodes - 1), position - low.to(tl.float32)
+
+
+@triton.jit
+def _load_finite(pointer):  # type: ignore[no-untyped-def]
+    """As `bilinear.finite`: -inf times a weight of 0 would be NaN. The maximum of NaN is -HUGE."""
+    value = tl.load(pointer).to(tl.float32)
+    return tl.minimum(tl.maximum(value, -HUGE), HUGE)
 
 
 @triton.jit(do_not_specialize=SIZES)  # type: ignore[untyped-decorator]
@@ -66,14 +76,14 @@ def _label_kernel(  # type: ignore[no-untyped-def]
     left *= stride_column
     right *= stride_column
 
-    best = tl.full((rows, columns), -3e38, tl.float32)  # finite: -inf - -inf would be NaN
+    best = tl.full((rows, columns), -3e38, tl.float32)  # below -HUGE
     label = tl.zeros((rows, columns), tl.int32)
     total = tl.zeros((rows, columns), tl.float32)  # sum of exp(value - best) over the classes seen
     for c in range(num_classes):
-        top_left = tl.load(upper + left).to(tl.float32)
-        top_right = tl.load(upper + right).to(tl.float32)
-        bottom_left = tl.load(lower + left).to(tl.float32)
-        bottom_right = tl.load(lower + right).to(tl.float32)
+        top_left = _load_finite(upper + left)
+        top_right = _load_finite(upper + right)
+        bottom_left = _load_finite(lower + left)
+        bottom_right = _load_finite(lower + right)
         above = top_left * (1 - across) + top_right * across
         below = bottom_left * (1 - across) + bottom_right * across
         value = above * (1 - down) + below * down
@@ -96,12 +106,12 @@ def _label_kernel(  # type: ignore[no-untyped-def]
 def label_pixels(
     logits: Tensor, size: tuple[int, int], dtype: torch.dtype, *, with_confidence: bool
 ) -> tuple[Tensor, Tensor]:
-    """Masks (B, H, W) of `dtype`, and their confidences (B, H, W) uint8: empty if not asked for.
+    """Masks (B, H, W) of `dtype`, and confidences (B, H, W) uint8, empty unless `with_confidence`.
 
     logits (B, C, h, w) may have any float type and any strides.
     """
     batch, num_classes, height, width = logits.shape
-    if logits.data_ptr() % ALIGNMENT:  # an image of a batch: Triton would compile for it anew
+    if logits.data_ptr() % ALIGNMENT:  # one of a batch: Triton would compile for it anew
         logits = logits.clone()
     mask = logits.new_empty((batch, *size), dtype=dtype)
     confidence = mask.new_empty(mask.shape if with_confidence else (0,), dtype=torch.uint8)
