@@ -94,13 +94,6 @@ def usable_cores(limit: Path = CPU_LIMIT) -> int:
     return min(bound or 1, math.ceil(quota / period))
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether it says that there was no memory. For the CPU's, PyTorch has no class of its own."""
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
-
-
 def release_cached_memory() -> None:
     """Return the GPU memory that PyTorch caches to the driver, where it can be.
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from imaging.errors import ImageError
+from model.optimize.cuda_errors import is_out_of_memory
 from serving.errors import RequestError, client_error, internal_error, out_of_memory
-from serving.runtime.device import is_out_of_memory
 from serving.runtime.stages import Photo
 from serving.types import HttpRequest, Response, Segmentation, SegmentationRequest
 

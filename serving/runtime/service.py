@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
 import torch
 
-from imaging import Limits
+from imaging import Limits, fit_size
 from imaging.decode.budget import PixelBudget
 from imaging.mask.class_mask import triton_works
+from model.optimize.cuda_graphs import graph_counters, warm_up
 from serving.errors import internal_error
 from serving.formats import check_response_size, needs_confidence, needs_original
 from serving.label_map import void_id
@@ -46,6 +48,10 @@ logger = logging.getLogger(__name__)
 # phone's 12 megapixels. Eight progressive JPEGs of 50 megapixels then take 0.8 GB instead of 2.3;
 # the worst kind (float TIFF) takes 20 bytes for each pixel, 2 GB in all.
 MAX_PIXELS_IN_FLIGHT = 100_000_000
+
+# Width and height of most photos: phones, cameras, videos, squares. On a GPU their CUDA graphs are
+# captured when a worker starts, those of any other shape when it comes a second time.
+COMMON_ASPECT_RATIOS = ((4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16), (1, 1))
 
 # What an engine cannot send of a batch: it replaces those responses by errors.
 ResponseLimit = Callable[[Sequence[Response]], "list[Response]"]
@@ -78,9 +84,15 @@ def load_service(
     model = load_model(folder, device, precision)
     if device.type == "cuda":
         triton_works(device)  # compiles here, not in the threads of the first requests
+    warm_up(model.net, common_input_sizes(model.preset.short_side))
     off = check_golden(model, folder)
     logger.info("the golden image's logits are off by %.2f %%: in service", 100 * off)
     return SegmentationService(model, version, threads, response_limit)
+
+
+def common_input_sizes(short_side: int) -> list[tuple[int, int]]:
+    """(H, W) at which the network reads photos of the usual aspect ratios, in pixels."""
+    return [fit_size(width, height, short_side) for width, height in COMMON_ASPECT_RATIOS]
 
 
 class SegmentationService:
@@ -100,6 +112,7 @@ class SegmentationService:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
         self.response_limit = response_limit
         self.reporter = Reporter(model.preset.labels)
+        self.counted_graph_events = Counter[str]()
         self.trimmed = time.monotonic()
         self.model_card = Response.json(model_card(model.preset, self.info, self.limits))
         self.viewer = viewer_response(model.preset)
@@ -113,6 +126,7 @@ class SegmentationService:
         with stats.stage("forward"):
             self.forward(exchanges, stats)
         logits = next((e.logits for e in exchanges if e.response is None), None)
+        stats.graph_events = self.graph_events()
         with stats.stage("mask"):
             self.run("mask", self.mask, exchanges)
             exit_if_lost(self.model.device)
@@ -192,6 +206,14 @@ class SegmentationService:
             content_type=header_safe(response.content_type),
             headers={name: header_safe(value) for name, value in headers.items()},
         )
+
+    def graph_events(self) -> Counter[str]:
+        """What happened to the network's CUDA graphs since the last batch; nothing on a CPU."""
+        counters = graph_counters(self.model.net)
+        total = Counter(asdict(counters)) if counters is not None else Counter[str]()
+        new = total - self.counted_graph_events
+        self.counted_graph_events = total
+        return new
 
     def trim(self) -> None:
         """Return free memory to the system from time to time, while responses are being sent."""

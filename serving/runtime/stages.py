@@ -15,7 +15,8 @@ from imaging.decode.budget import PixelBudget
 from imaging.decode.decoder import decoded_image
 from imaging.mask.class_mask import class_mask, class_mask_and_confidence
 from imaging.mask.select import keep_classes, keep_confident
-from serving.runtime.device import download, is_out_of_memory, release_cached_memory, upload
+from model.optimize.cuda_errors import is_out_of_memory
+from serving.runtime.device import download, release_cached_memory, upload
 from serving.types import Options, Segmentation
 
 

@@ -20,6 +20,8 @@ from serving.telemetry.drift import Shares
 MAX_CLASS_SERIES = 64
 OTHER = "other"
 
+GRAPH_EVENTS = "segmenter_cuda_graph_events_total"
+
 # The output format of a request that could not be read.
 NO_OUTPUT = "none"
 
@@ -45,6 +47,7 @@ class BatchStats:
     retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     images: Counter[tuple[str, str]] = field(default_factory=Counter)  # by (output, status)
+    graph_events: Counter[str] = field(default_factory=Counter)  # as of cuda_graphs.GraphCounters
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -76,6 +79,10 @@ def batch_samples(stats: BatchStats) -> list[Sample]:
         Sample("segmenter_batch_seconds", sum(stats.seconds.values())),
         Sample("segmenter_batch_requests", stats.requests),
         *(Sample("segmenter_images_total", n, key) for key, n in stats.images.items()),
+        *(
+            Sample("segmenter_cuda_graph_events_total", n, (e,))
+            for e, n in stats.graph_events.items()
+        ),
     ]
     if stats.shapes:
         samples.append(Sample("segmenter_batch_shapes", stats.shapes))

@@ -126,6 +126,7 @@ def full_batch() -> BatchStats:
         with batch.stage(name):
             pass
     batch.count_retry()
+    batch.graph_events["replays"] += 2
     batch.count_response("mask", 200)
     batch.count_response("mask", 200)
     batch.count_response(None, 415)

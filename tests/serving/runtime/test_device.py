@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.optimize.cuda_errors import is_out_of_memory
 from serving.runtime.device import (
     download,
-    is_out_of_memory,
     largest_group,
     pick_device,
     share_cores,
