@@ -1,10 +1,10 @@
 #!/bin/sh
-# Install a requirements file into .venv, which is made first where it is missing or half made.
+# Install a requirements file into .venv, which is made first if it is missing or incomplete.
 #
 #   PYTHON=python3 sh scripts/venv.sh requirements.txt
 #
-# While something is being made or installed there is .venv/unfinished. Who finds it there starts
-# anew: an interruption may leave packages that look installed and are not.
+# .venv/unfinished exists while something is being made or installed. If it is there at the start,
+# .venv is made again: an interruption may leave packages that look installed and are not.
 set -eu
 
 fail() {
@@ -20,7 +20,7 @@ if [ ! -x .venv/bin/python ] || [ -e .venv/unfinished ]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "$python is $version, and 3.10 or later is needed; name another: make PYTHON=/path/to/python"
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "$python has no venv; on Debian and Ubuntu: apt install python$version-venv"
+        fail "$python has no module venv; on Debian and Ubuntu: apt install python$version-venv"
     echo "making .venv with $python $version: 6 GB, most of it torch and CUDA; some minutes, once"
     rm -rf .venv
     mkdir .venv

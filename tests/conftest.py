@@ -1,4 +1,4 @@
-"""What tests of several packages share."""
+"""What tests of several packages share, and the tier that each test belongs to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import pytest
 import torch
 from torch import nn
 
-# A shell starts `make test &` with Ctrl-C ignored, all that it starts inherits that, and tests
-# which press it would wait in vain.
+# A shell starts `make test &` with Ctrl-C ignored, and its children inherit that: tests that send
+# Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Fixtures that start TorchServe, nginx, Chromium or promtool, or a port for an instance.
+SERVICE_FIXTURES = frozenset(
+    {"browser", "frail", "front", "model", "nginx", "port", "promtool", "start_gateway", "stub"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a running program; those without such a fixture mark themselves."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVICE_FIXTURES & set(item.fixturenames):
+            item.add_marker("service")
 
 
 @pytest.fixture

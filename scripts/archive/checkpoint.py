@@ -1,4 +1,4 @@
-"""Checkpoints: where they come from, how they are read safely, and why one does not fit.
+"""Checkpoints: download them, read them safely, and say why one does not fit a network.
 
 Used when an archive is built or a network is trained; the archive itself holds a plain state dict.
 """
@@ -22,19 +22,19 @@ from torch import Tensor, nn
 from model.digest import sha256_of
 from model.preset import WeightsSource
 
-# What training loops wrap a state dict in. An averaged model goes before the plain one, as
-# it is what such a loop evaluates: torchvision's references save "model_ema" beside "model".
+# Keys under which training loops save a state dict. An averaged model precedes the plain one, as it
+# is the one that is evaluated: torchvision's references save "model_ema" beside "model".
 WRAPPERS = ("model_ema", "model", "state_dict", "model_state_dict")
 
-# What wrappers put before every name: DistributedDataParallel and AveragedModel, torch.compile,
-# Lightning modules.
+# Prefixes that wrappers add to every name: DistributedDataParallel and AveragedModel,
+# torch.compile, Lightning modules.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
-# Buffers of averages and counters that a network does not have, or does not need.
+# Buffers of wrappers that a network does not have.
 NOT_PARAMETERS = ("n_averaged",)
 
 AUX_PREFIX = "aux_classifier."
-NAMED_KEYS = 4  # keys that a message lists of each kind, before it counts the rest
+NAMED_KEYS = 4  # keys of each kind that a message lists before it counts the rest
 
 # Bottleneck backbones by the number of blocks in layer3 and the width of layer1's 3x3 convolution:
 # (input channels per group, output channels).
@@ -50,20 +50,22 @@ BASIC = {2: "resnet18", 6: "resnet34"}  # by the number of blocks in layer3
 
 
 class CheckpointError(Exception):
-    """A file that holds no usable weights, or weights of another network."""
+    """A file without usable weights, or with the weights of another network."""
 
 
 def load_checkpoint(net: nn.Module, path: Path) -> None:
-    """Load all of `net`'s weights from the file; CheckpointError says in what the two differ.
+    """Load all of `net`'s weights from the file; CheckpointError says how the two differ.
 
-    An auxiliary head in the file that the network does not have is left out; nothing else is.
+    Only an auxiliary head that the network does not have may be left over in the file.
     """
     ours = net.state_dict()
     theirs = read_checkpoint(path)
     if not any(name.startswith(AUX_PREFIX) for name in ours):
         theirs = {name: v for name, v in theirs.items() if not name.startswith(AUX_PREFIX)}
     for name in ours.keys() - theirs.keys():
-        if name.endswith(".num_batches_tracked"):  # torch < 0.4.1 did not count, nor need we
+        if name.endswith(
+            ".num_batches_tracked"
+        ):  # torch < 0.4.1 did not save it, and eval mode does not use it
             theirs[name] = ours[name]
 
     missing = [name for name in ours if name not in theirs]
@@ -89,7 +91,7 @@ def load_checkpoint(net: nn.Module, path: Path) -> None:
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict in a `.safetensors` file or one that `torch.save` wrote, under plain names.
 
-    No pickle is run: torch.load has weights_only=True. Raises CheckpointError.
+    No pickle runs: torch.load has weights_only=True. Raises CheckpointError.
     """
     path = Path(path)
     if not path.is_file():
@@ -121,7 +123,7 @@ def read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a complete safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
 
 
 def read_torch(path: Path) -> object:
@@ -139,11 +141,13 @@ def read_torch(path: Path) -> object:
             "Where it was made, save it with torch.save(net.state_dict(), path)"
         ) from error
     except Exception as error:  # on a damaged file the unpickler raises almost anything
-        raise CheckpointError(f"{path} is no complete PyTorch file; copy it again") from error
+        raise CheckpointError(
+            f"{path} is not a valid PyTorch checkpoint; it may be incomplete"
+        ) from error
 
 
 def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, without what wrappers put before all of their names."""
+    """The same tensors, without the prefixes of wrappers in their names."""
     for _ in PREFIXES:
         for prefix in PREFIXES:
             if all(name.startswith(prefix) for name in state):
@@ -152,7 +156,7 @@ def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
-    """What network a state dict belongs to, as far as its keys and shapes tell."""
+    """The network that a state dict belongs to, guessed from its keys and shapes."""
     head = state.get("classifier.4.weight")
     classes = "an unknown number of" if head is None else len(head)
     aux = "an" if any(name.startswith(AUX_PREFIX) for name in state) else "no"
@@ -160,13 +164,13 @@ def describe(state: Mapping[str, Tensor]) -> str:
 
 
 def backbone_of(state: Mapping[str, Tensor]) -> str:
-    """torchvision's name of the backbone, with the last stage where that is not layer4."""
+    """torchvision's name of the backbone, with its last stage unless that is layer4."""
     conv = state.get("backbone.layer1.0.conv2.weight")
     blocks = {
         int(match[1]) for name in state if (match := re.match(r"backbone\.layer3\.(\d+)\.", name))
     }
     if conv is None or not blocks:
-        return "no segmenter of torchvision's naming (backbone.*, classifier.*)"
+        return "no segmenter with torchvision's key names (backbone.*, classifier.*)"
     if "backbone.layer1.0.conv3.weight" in state:
         found = BOTTLENECKS.get((len(blocks), conv.shape[1], conv.shape[0]))
     else:
@@ -181,10 +185,10 @@ def shorten(names: list[str]) -> str:
 
 
 def published_weights(source: WeightsSource) -> Path:
-    """The file of a preset's weights, its SHA-256 checked; downloaded once if it has a URL.
+    """The file with a preset's weights, its SHA-256 checked; downloaded once if it has a URL.
 
-    Downloads go where torch.hub keeps its own ($TORCH_HOME/hub/checkpoints), so that a file that
-    torchvision has fetched is not fetched again. Raises CheckpointError.
+    Downloads go to torch.hub's own folder ($TORCH_HOME/hub/checkpoints), so that a file that
+    torchvision has downloaded is not downloaded again. Raises CheckpointError.
     """
     if source.file is not None:
         path = Path(source.file)
@@ -200,7 +204,7 @@ def published_weights(source: WeightsSource) -> Path:
 
 
 def download(url: str, path: Path, sha256: str) -> None:
-    """Fetch a file, with a progress bar; it appears under its name when it is whole and checked."""
+    """Download a file, with a progress bar; it gets its name when it is complete and checked."""
     print(f"downloading {url}", file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -210,7 +214,7 @@ def download(url: str, path: Path, sha256: str) -> None:
         os.replace(partial, path)
     except (URLError, OSError) as error:
         raise CheckpointError(
-            f"{url} cannot be downloaded. Where it can, download it, and put it at {path}"
+            f"{url} cannot be downloaded. Download it on another machine, and copy it to {path}"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -222,5 +226,5 @@ def check_sha256(path: Path, expected: str) -> None:
     if not digest.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged or another file: its SHA-256 begins with "
-            f"{digest[: len(expected)]}, not {expected}. Delete it, and get it again"
+            f"{digest[: len(expected)]}, not {expected}. Delete it and download it again"
         )

@@ -1,6 +1,6 @@
-"""What may go into an archive: code that runs on the stock TorchServe image as it is.
+"""Check that the code in an archive runs on the stock TorchServe image.
 
-Modules are found by reading the code, not by running it: the checkout has more installed.
+Imports are found by parsing the code, not by running it: the checkout has more packages installed.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from pathlib import Path
 
 from scripts.common.terminal import UserError
 
-# The oldest Python of a TorchServe image that is supported.
+# The oldest Python of the TorchServe images that are supported.
 OLDEST_PYTHON = (3, 9)
 
-# Top-level modules that the standard library has gained since (3.11, 3.14).
+# Top-level modules that the standard library has gained since then (3.11, 3.14).
 YOUNGER_MODULES = frozenset({"tomllib", "annotationlib", "compression"})
 
-# What TorchServe's images have beside the standard library, and what a part of them has (triton
-# comes with torch's CUDA builds): a file that imports it is imported where its lack is handled.
+# Packages of every TorchServe image beside the standard library, and those of some images (triton
+# comes with torch's CUDA builds): a file that imports one of those is imported like the package.
 IMAGE_PACKAGES = frozenset({"torch", "torchvision", "PIL", "numpy", "yaml", "ts"})
 OPTIONAL_PACKAGES = frozenset({"triton"})
 
 
 class PortabilityError(UserError):
-    """The code would not run on the stock image; one line for each place, as file:line: reason."""
+    """The code would not run on the stock image; one line per place, as file:line: reason."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, by its dotted name; for `from a import b` that is a.b, where b may be
-    a module or not."""
+    """One imported module, and the name imported from it, which may be a module, too."""
 
     module: str
     name: str | None
@@ -42,7 +41,7 @@ class Import:
 
 
 def check_portable(folder: Path) -> None:
-    """PortabilityError unless the code in `folder`, an archive's root, runs on the stock image."""
+    """Raise PortabilityError unless an archive with this content runs on the stock image."""
     problems = [*shadowing(folder)]
     found_imports: list[tuple[Path, Import]] = []
     for path in sorted(folder.rglob("*.py")):
@@ -55,7 +54,7 @@ def check_portable(folder: Path) -> None:
             )
             continue
         found_imports.extend((path, found) for found in imports(tree))
-    # A file that cannot do without such a package is itself one that may be missing.
+    # A file that needs such a package may fail to import, like the package itself.
     optional_files = {path for path, found in found_imports if needs_optional_package(found)}
     for path, found in found_imports:
         reason = why_missing(found, folder, path, optional_files)
@@ -66,7 +65,7 @@ def check_portable(folder: Path) -> None:
 
 
 def shadowing(folder: Path) -> Iterator[str]:
-    """A worker's path begins with the archive's root: what lies there hides modules of its name."""
+    """Names in the archive's root that hide a module: a worker's path begins with that folder."""
     taken = sys.stdlib_module_names | IMAGE_PACKAGES | OPTIONAL_PACKAGES
     for path in sorted(folder.iterdir()):
         if path.stem in taken and (path.is_dir() or path.suffix == ".py"):
@@ -80,7 +79,7 @@ def needs_optional_package(found: Import) -> bool:
 def why_missing(
     found: Import, folder: Path, importer: Path, optional_files: set[Path]
 ) -> str | None:
-    """Why the import fails on the stock image; None where it does not."""
+    """Why the import fails on the stock image; None if it succeeds."""
     if found.relative:
         at_root = importer.parent == folder
         return "a relative import; TorchServe imports this file by itself" if at_root else None
@@ -92,11 +91,11 @@ def why_missing(
             return may_be_missing(found.module)
         return why_not_packed(found, folder)
     if needs_optional_package(found) and (importer.parent == folder or importer.stem == "__init__"):
-        return may_be_missing(top)  # these files are imported whether their imports work or not
+        return may_be_missing(top)  # these files are always imported
     if top in (sys.stdlib_module_names - YOUNGER_MODULES) | IMAGE_PACKAGES:
         return None
     if top in OPTIONAL_PACKAGES:
-        # TorchServe imports the files at the root; a package's own file can be imported with care.
+        # TorchServe imports the files at the root; others can be imported in a function.
         if found.optional or importer.parent != folder:
             return None
         return may_be_missing(top)
@@ -108,7 +107,7 @@ def may_be_missing(module: str) -> str:
 
 
 def why_not_packed(found: Import, folder: Path) -> str | None:
-    """Whether a module of the archive's own is really in it."""
+    """Why an import of the archive's own packages fails; None if it succeeds."""
     if not is_packed(folder, found.module):
         return f"imports {found.module}, which is not packed"
     if found.name is None or is_packed(folder, f"{found.module}.{found.name}"):
@@ -130,7 +129,7 @@ def module_file(folder: Path, module: str) -> Path | None:
 
 
 def bound_names(source: Path) -> set[str]:
-    """Names that a module's code binds, anywhere in it."""
+    """All names that a module's code binds."""
     names = set()
     for node in ast.walk(ast.parse(source.read_bytes())):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -143,7 +142,7 @@ def bound_names(source: Path) -> set[str]:
 
 
 def imports(node: ast.AST, optional: bool = False) -> Iterator[Import]:
-    """The imports below `node` that are ever run: those for type checkers alone are not."""
+    """The imports below `node` that can run: not those for type checkers alone."""
     child: ast.AST
     if isinstance(node, ast.Import):
         for alias in node.names:

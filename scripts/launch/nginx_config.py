@@ -48,7 +48,7 @@ def nginx_config(
         "PROBE": base64.b64encode(probe).decode("ascii"),
         "MAX_BYTES": str(max_request_size()),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
-        "FORMATS": "|".join(map(re.escape, output_formats())),
+        "FORMATS": "|".join(formats_in_paths()),
         "TEMP": str(temp),
     }
     return filled_in(TEMPLATE.read_text("utf-8"), settings)
@@ -66,12 +66,13 @@ def https_port_in(config: str) -> int:
     return int(found[1])
 
 
-def output_formats() -> list[str]:
-    """The names of the formats that may follow the model's name in a path."""
+def formats_in_paths() -> list[str]:
+    """The names that may follow the model's in a path: the output formats, and the viewer."""
     # Imported here, as it imports torch: seconds that a service without a gateway need not wait.
     from serving.formats import FORMATS
+    from serving.wire import PAGE
 
-    return list(FORMATS)
+    return [*FORMATS, PAGE]
 
 
 def max_request_size() -> int:

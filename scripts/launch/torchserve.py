@@ -117,21 +117,3 @@ def running_group(folder: Path) -> int | None:
     except (OSError, ValueError, psutil.Error):
         pass
     return None
-
-
-# The old names, until the last import of them is gone.
-from scripts.launch.instance import Instance as Service  # noqa: E402
-from scripts.launch.instance import LaunchError as ServiceError  # noqa: E402
-from scripts.launch.instance import folder_for, gateway_folder  # noqa: E402
-
-__all__ = [
-    "MODEL_NAME",
-    "Service",
-    "ServiceError",
-    "folder_for",
-    "gateway_folder",
-    "launch",
-    "prepare",
-    "remove_temp",
-    "running_group",
-]

@@ -1,4 +1,4 @@
-"""A model that does as it is told behind a real TorchServe, and gateways before it."""
+"""A stub model, which obeys commands, behind a real TorchServe, and gateways before it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ import pytest
 
 from scripts.launch import gateway
 from scripts.launch.credentials import Certificate
-from scripts.launch.gateway import ClientLimits, Gateway
+from scripts.launch.gateway import Gateway
+from scripts.launch.instance import Instance
+from scripts.launch.lifecycle import running_instance
 from scripts.launch.loopback import tiny_image
+from scripts.launch.nginx_config import ClientLimits
 from scripts.launch.ports import HOST, free_ports
-from scripts.launch.service import running_service
-from scripts.launch.torchserve import Service
 from tests.debian import program
 from tests.deploy.load import Endpoint
 from tests.deploy.stub import stub_archive
 
-# Far above what these tests ask for, so that none of them meets a limit by chance.
+# Far above what these tests need, so that none of them meets a limit by chance.
 GENEROUS = ClientLimits(requests_per_second=10_000, burst=10_000, connections=200)
 
 
 @dataclass(frozen=True)
 class Stub:
-    """The stub model's service, and the folder for the files of its commands."""
+    """The stub model's instance, and the folder for the files of its commands."""
 
-    service: Service
+    instance: Instance
     folder: Path
 
 
 @pytest.fixture(scope="session")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
     folder = tmp_path_factory.mktemp("stub")
-    with running_service(stub_archive(folder), tmp_path_factory.mktemp("service")) as service:
-        yield Stub(service, folder)
+    with running_instance(stub_archive(folder), tmp_path_factory.mktemp("service")) as instance:
+        yield Stub(instance, folder)
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +74,10 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
 
 @pytest.fixture(scope="session")
 def front(nginx: Path, stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway before the stub."""
+    """A gateway in front of the stub."""
     folder = tmp_path_factory.mktemp("gateway")
     port = free_ports().inference
-    torchserve = stub.service.ports.inference
+    torchserve = stub.instance.ports.inference
     try:
         yield gateway.start(folder, torchserve, tiny_image(), port, address=HOST, limits=GENEROUS)
     finally:

@@ -1,4 +1,4 @@
-"""Clients that keep a service busy, and hold it to each single answer."""
+"""Clients that keep a service busy, and check each single response."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import requests
 
 TIMEOUT = 180.0  # seconds: a bound against hanging
 
-# A client's request: its body, and whether an answer is the one to that body.
-Question = tuple[bytes, Callable[[requests.Response], bool]]
+# A request's body, and whether a response is the one to that body.
+CheckedRequest = tuple[bytes, Callable[[requests.Response], bool]]
+
+# By a client's number and the number of its request.
+RequestMaker = Callable[[int, int], CheckedRequest]
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where requests go, and what a client has to show for it."""
+    """A URL, and what a client needs to be let in."""
 
     url: str
     token: str | None = None
@@ -42,14 +45,14 @@ class Endpoint:
 
 @dataclass
 class Load:
-    """What has come of the clients' requests so far.
+    """The outcomes of the clients' requests so far.
 
-    `outcomes` counts "ok", "another's answer", "refused" (before anything of it was sent), and
-    failures, by status or exception.
+    `outcomes` counts "ok", "another's response", "refused" (the connection, before anything was
+    sent), and failures, by status or exception. `longest` is in seconds.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    longest: float = 0.0  # seconds
+    longest: float = 0.0
     stopped: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,7 +62,7 @@ class Load:
             self.longest = max(self.longest, seconds)
 
     @property
-    def answered(self) -> int:
+    def succeeded(self) -> int:
         with self.lock:
             return self.outcomes["ok"]
 
@@ -68,26 +71,22 @@ class Load:
         with self.lock:
             return {what: n for what, n in self.outcomes.items() if what not in ("ok", "refused")}
 
-    def wait_for(self, answers: int) -> None:
-        """Return when that many more have come."""
-        goal = self.answered + answers
+    def wait_for(self, responses: int) -> None:
+        """Return when that many more requests have succeeded."""
+        goal = self.succeeded + responses
         deadline = time.monotonic() + TIMEOUT
-        while self.answered < goal:
-            assert time.monotonic() < deadline, f"{goal - self.answered} missing: {self.outcomes}"
+        while self.succeeded < goal:
+            missing = goal - self.succeeded
+            assert time.monotonic() < deadline, f"{missing} missing: {self.outcomes}"
             time.sleep(0.01)
 
 
 @contextlib.contextmanager
-def loaded(
-    endpoint: Endpoint, clients: int, question: Callable[[int, int], Question]
-) -> Iterator[Load]:
-    """`clients` that ask without a pause, until the block is left or they are refused.
-
-    `question(client, number)` is what a client asks as its request of that number.
-    """
+def loaded(endpoint: Endpoint, clients: int, make_request: RequestMaker) -> Iterator[Load]:
+    """`clients` that send requests without a pause, until the block ends or they are refused."""
     load = Load()
     threads = [
-        threading.Thread(target=ask_on, args=(endpoint, load, client, question))
+        threading.Thread(target=send_all, args=(endpoint, load, client, make_request))
         for client in range(clients)
     ]
     for thread in threads:
@@ -100,13 +99,11 @@ def loaded(
             thread.join(TIMEOUT)
 
 
-def ask_on(
-    endpoint: Endpoint, load: Load, client: int, question: Callable[[int, int], Question]
-) -> None:
+def send_all(endpoint: Endpoint, load: Load, client: int, make_request: RequestMaker) -> None:
     number = 0
     with endpoint.session() as http:
         while not load.stopped.is_set():
-            body, is_right = question(client, number)
+            body, is_right = make_request(client, number)
             started = time.monotonic()
             outcome = outcome_of(http, endpoint.url, body, is_right)
             load.note(outcome, time.monotonic() - started)
@@ -118,18 +115,18 @@ def ask_on(
 def outcome_of(
     http: requests.Session, url: str, body: bytes, is_right: Callable[[requests.Response], bool]
 ) -> str:
-    sent = Sent(body)
+    watched = WatchedBody(body)
     try:
-        answer = http.post(url, data=sent, timeout=TIMEOUT)
+        response = http.post(url, data=watched, timeout=TIMEOUT)
     except requests.RequestException as error:
-        return repr(error) if sent.begun else "refused"
-    if answer.status_code != requests.codes.ok:
-        return str(answer.status_code)
-    return "ok" if is_right(answer) else "another's answer"
+        return repr(error) if watched.begun else "refused"
+    if response.status_code != requests.codes.ok:
+        return str(response.status_code)
+    return "ok" if is_right(response) else "another's response"
 
 
-class Sent(io.BytesIO):
-    """A body that knows whether it has been asked for: until then no connection is made."""
+class WatchedBody(io.BytesIO):
+    """A body that knows whether it is being sent, which means that there is a connection."""
 
     begun = False
 

@@ -1,4 +1,4 @@
-"""HTTP as no library would send it."""
+"""HTTP byte by byte, as no library would send it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = 60.0  # seconds: a bound against hanging
 
 @contextlib.contextmanager
 def connected(gateway: Gateway, source: str = HOST) -> Iterator[ssl.SSLSocket]:
-    """A connection from the address `source`, of loopback's."""
+    """A connection from `source`, an address of the loopback network."""
     context = ssl.create_default_context(cafile=gateway.certificate)
     with (
         socket.create_connection((HOST, gateway.port), TIMEOUT, (source, 0)) as plain,
@@ -36,15 +36,16 @@ def head(gateway: Gateway, method: str, target: str, *headers: str) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n"
 
 
-def answer_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
-    answer = http.client.HTTPResponse(connection)
-    answer.begin()
-    return answer, answer.read()
+def response_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
+    """The next response on the connection, and its body."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response, response.read()
 
 
-def ask(gateway: Gateway, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-    """The answer to the bytes `request`, and its body."""
+def exchange(gateway: Gateway, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send the bytes `request`; the response, and its body."""
     with connected(gateway) as connection:
         with contextlib.suppress(ConnectionError):  # refused before its end
             connection.sendall(request)
-        return answer_on(connection)
+        return response_on(connection)

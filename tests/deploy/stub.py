@@ -1,6 +1,6 @@
-"""A model that does as it is told, behind a real TorchServe: what gateways are tested with.
+"""A stub model for a real TorchServe, with which gateways are tested.
 
-It answers with what it received. The body is a command where it is one of those in `handle`.
+It responds with what it received, unless the body is a command: "sleep", "die" or "status".
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import zipfile
 from pathlib import Path
 
 from scripts.common.terminal import ROOT
-from scripts.launch.torchserve import MODEL_NAME
-from tests.deploy.load import Question
+from scripts.launch.instance import MODEL_NAME
+from tests.deploy.load import CheckedRequest
+
+VERSION = "2.0"  # of the model: nothing depends on it
 
 HANDLER = """
 import hashlib, json, os, time
@@ -27,9 +29,9 @@ class Stub:
             time.sleep(0.05)
 
     def handle(self, rows, context):
-        return [self.answer(row, context, index) for index, row in enumerate(rows)]
+        return [self.respond(row, context, index) for index, row in enumerate(rows)]
 
-    def answer(self, row, context, index):
+    def respond(self, row, context, index):
         body = row.get("body", b"")
         body = bytes(body) if isinstance(body, (bytes, bytearray)) else json.dumps(body).encode()
         command, _, word = body.decode("latin-1").partition(" ")
@@ -53,14 +55,14 @@ class Stub:
 
 
 def stub_archive(folder: Path) -> Path:
-    """The archive, with the project's own settings for a model; files of its commands go there."""
+    """The archive, with the project's own settings for a model; commands write into `folder`."""
     path = folder / f"{MODEL_NAME}.mar"
     manifest = {
         "createdOn": "01/01/1980 00:00:00",
         "runtime": "python",
         "model": {
             "modelName": MODEL_NAME,
-            "modelVersion": "1.0",
+            "modelVersion": VERSION,
             "handler": "handler.py",
             "configFile": "model-config.yaml",
         },
@@ -73,8 +75,8 @@ def stub_archive(folder: Path) -> Path:
     return path
 
 
-def question(client: int, number: int) -> Question:
-    """A body that no other request has, and how the stub's answer to it is known."""
+def make_request(client: int, number: int) -> CheckedRequest:
+    """A body that no other request has, and the check of the stub's response to it."""
     body = f"{client} {number} ".encode() * 20_000
     digest = hashlib.sha256(body).hexdigest()
-    return body, lambda answer: answer.json()["sha256"] == digest
+    return body, lambda response: response.json()["sha256"] == digest

@@ -1,4 +1,4 @@
-"""A gateway's start and end: with the service, alone, and where it cannot be started."""
+"""Starting and stopping a gateway: with the service, alone, and where it cannot be started."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,29 +22,30 @@ from scripts.common.terminal import ROOT
 from scripts.launch import gateway
 from scripts.launch.credentials import Certificate, GatewayError, own_certificate
 from scripts.launch.gateway import HTTPS_OFFSET, Gateway
+from scripts.launch.instance import LaunchError, folder_for, gateway_folder
+from scripts.launch.lifecycle import start_behind_gateway, stop
 from scripts.launch.ports import HOST, free_ports, why_not
-from scripts.launch.service import start_behind_gateway, stop
-from scripts.launch.torchserve import ServiceError, folder_for, gateway_folder
 from tests.debian import program
 from tests.deploy.conftest import endpoint_of
 from tests.deploy.load import Endpoint, loaded
-from tests.deploy.stub import question, stub_archive
-from tests.scripts.launch.running import is_free, processes_of
+from tests.deploy.stub import make_request, stub_archive
+from tests.scripts.launch.echo import archive_of, saying
+from tests.scripts.launch.running import is_free, processes_of, service_program
 
 NOBODY = 65534
 
 TIMEOUT = 120  # seconds: a bound against hanging
 
-# How a drain may fail requests: not at all. The stub answers at once, so that its clients may come
-# faster than the gateway's rate limit lets them.
-TURNED_AWAY = {"429"}
+# A drain fails no request. But the stub responds at once, so that its clients may exceed the
+# gateway's rate limit.
+RATE_LIMITED = {"429"}
 
 Start = Callable[..., Gateway]
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Free with its neighbours and the gateway's; what is started there is stopped at the end."""
+    """Free with its neighbours and the gateway's; an instance on it is stopped at the end."""
     candidates = random.sample(range(20_000, 32_000, 10), k=100)
     port = next(p for p in candidates if is_free(p) and not why_not(p + HTTPS_OFFSET))
     yield port
@@ -52,74 +53,78 @@ def port() -> Iterator[int]:
     shutil.rmtree(folder_for(port), ignore_errors=True)
 
 
-def service(command: str, archive: Path, port: int, *options: str) -> str:
-    words = [command, "--archive", str(archive), "--port", str(port), *options]
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.service", *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+def service(command: str, port: int, *options: str) -> str:
+    """What `scripts.service` prints."""
+    program = service_program(command, port, *options)
+    printed = program.communicate(timeout=TIMEOUT)[1]
+    assert program.returncode == 0, printed
+    return printed
 
 
-def test_with_the_service_as_printed_and_drained_with_it(
+def test_it_starts_with_the_service_as_printed_and_is_drained_with_it(
     nginx: Path, tmp_path: Path, port: int
 ) -> None:
     program("curl", "curl")
-    archive = stub_archive(tmp_path)
-    printed = service("start", archive, port, "--gateway")
-    front = Gateway(
-        gateway_folder(folder_for(port)),
-        port + HTTPS_OFFSET,
-        gateway_folder(folder_for(port)) / "certificate.pem",
-    )
+    printed = service("start", port, "--archive", str(stub_archive(tmp_path)), "--gateway")
+    front = front_of(port)
     assert front.token in printed
 
     curl = next(line for line in printed.splitlines() if line.startswith("curl "))
-    photo, answer = tmp_path / "photo.jpg", tmp_path / "answer"
+    photo, response = tmp_path / "photo.jpg", tmp_path / "response"
     photo.write_bytes(b"\xff\xd8 a photo")
     curl = curl.replace("photo.jpg", shlex.quote(str(photo)))
-    curl = curl.replace("mask.png", shlex.quote(str(answer)))
+    curl = curl.replace("mask.png", shlex.quote(str(response)))
     subprocess.run(f"{curl} --silent --fail", shell=True, cwd=ROOT, timeout=TIMEOUT, check=True)
-    assert hashlib.sha256(photo.read_bytes()).hexdigest() in answer.read_text()
+    assert hashlib.sha256(photo.read_bytes()).hexdigest() in response.read_text()
 
-    with loaded(endpoint_of(front), 6, question) as load:
+    with loaded(endpoint_of(front), 6, make_request) as load:
         load.wait_for(30)
-        assert "stopped" in service("stop", archive, port)
-    assert load.failed.keys() <= TURNED_AWAY
+        assert "stopped" in service("stop", port)
+    assert load.failed.keys() <= RATE_LIMITED
     assert load.outcomes["refused"] == 6
     assert processes_of(folder_for(port)) == []
     assert is_free(port)
     assert not why_not(front.port)
 
 
+def test_another_archive_is_deployed_behind_the_same_gateway(
+    nginx: Path, tmp_path: Path, port: int
+) -> None:
+    own = Certificate(tmp_path / "my certificate.pem", tmp_path / "my key.pem")
+    make_certificate(own, days=90)
+    options = ("--certificate", str(own.chain), "--key", str(own.key), "--gateway")
+    service("start", port, "--archive", str(archive_of(tmp_path, saying("first"))), *options)
+    front = replace(front_of(port), certificate=own.chain)
+    token = front.token
+    assert endpoint_of(front).post(b"hello").text == "first"
+    service("deploy", port, "--archive", str(archive_of(tmp_path, saying("second"))))
+    assert endpoint_of(front).post(b"hello").text == "second"
+    assert front.token == token
+
+
+def front_of(port: int) -> Gateway:
+    """The gateway of the instance on `port`, with the certificate that it makes for itself."""
+    folder = gateway_folder(folder_for(port))
+    return Gateway(folder, port + HTTPS_OFFSET, folder / "certificate.pem")
+
+
 @pytest.mark.parametrize("ended", ["by SIGTERM", "by itself"])
 def test_in_the_foreground(nginx: Path, tmp_path: Path, port: int, ended: str) -> None:
-    folder = gateway_folder(folder_for(port))
-    words = ["run", "--archive", str(stub_archive(tmp_path)), "--port", str(port), "--gateway"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "scripts.service", *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as program:
+    front = front_of(port)
+    archive = str(stub_archive(tmp_path))
+    with service_program("run", port, "--archive", archive, "--gateway") as program:
         assert program.stderr is not None
         assert any("Ctrl-C stops it" in line for line in program.stderr)
-        front = Gateway(folder, port + HTTPS_OFFSET, folder / "certificate.pem")
         if ended == "by SIGTERM":
-            with loaded(endpoint_of(front), 6, question) as load:
+            with loaded(endpoint_of(front), 6, make_request) as load:
                 load.wait_for(30)
                 program.terminate()
                 program.communicate(timeout=TIMEOUT)
             assert program.returncode == 128 + signal.SIGTERM
-            assert load.failed.keys() <= TURNED_AWAY
+            assert load.failed.keys() <= RATE_LIMITED
             assert load.outcomes["refused"] == 6
         else:
-            master = gateway.master_of(folder)
+            master = gateway.master_of(front.folder)
             assert master is not None
             master.terminate()
             assert "error: nginx ended by itself" in program.communicate(timeout=TIMEOUT)[1]
@@ -129,7 +134,7 @@ def test_in_the_foreground(nginx: Path, tmp_path: Path, port: int, ended: str) -
     assert not why_not(front.port)
 
 
-def test_nothing_stays_where_a_drain_is_interrupted(
+def test_nothing_is_left_after_an_interrupted_drain(
     nginx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_: object) -> None:
@@ -146,15 +151,15 @@ def test_nothing_stays_where_a_drain_is_interrupted(
     assert not (tmp_path / "service" / "gateway" / "tmp").exists()
 
 
-def test_none_stays_where_the_service_does_not_start(nginx: Path, tmp_path: Path) -> None:
+def test_no_gateway_is_left_if_the_service_does_not_start(nginx: Path, tmp_path: Path) -> None:
     port = free_ports().inference
-    with pytest.raises(ServiceError, match="does not exist"):
+    with pytest.raises(LaunchError, match="does not exist"):
         start_behind_gateway(tmp_path / "none.mar", tmp_path / "service", free_ports(), port)
     assert processes_of(tmp_path) == []
     assert not why_not(port)
 
 
-def test_the_token_and_the_certificate_stay(start_gateway: Start) -> None:
+def test_the_token_and_the_certificate_are_kept(start_gateway: Start) -> None:
     front = start_gateway(free_ports().inference)
     token, certificate = front.token, front.certificate.read_bytes()
     assert gateway.stop(front.folder)
@@ -169,7 +174,7 @@ def test_the_token_and_the_certificate_stay(start_gateway: Start) -> None:
     assert old.post(b"hello").status_code == 401
 
 
-def test_a_certificate_is_made_anew_before_it_ends(tmp_path: Path) -> None:
+def test_a_certificate_is_renewed_before_it_expires(tmp_path: Path) -> None:
     own = own_certificate(tmp_path)
     first = own.chain.read_bytes()
     assert own_certificate(tmp_path).chain.read_bytes() == first
@@ -178,12 +183,12 @@ def test_a_certificate_is_made_anew_before_it_ends(tmp_path: Path) -> None:
     assert own_certificate(tmp_path).chain.read_bytes() not in (first, short)
 
 
-def test_a_certificate_of_ones_own(start_gateway: Start, tmp_path: Path) -> None:
+def test_a_users_own_certificate(start_gateway: Start, tmp_path: Path) -> None:
     own = Certificate(tmp_path / "my certificate.pem", tmp_path / "my $key.pem")
     make_certificate(own, days=90)
     front = start_gateway(free_ports().inference, certificate=own)
-    answer = Endpoint(front.predictions, front.token, own.chain).post(b"hello")
-    assert answer.status_code == 503  # no TorchServe, but TLS
+    response = Endpoint(front.predictions, front.token, own.chain).post(b"hello")
+    assert response.status_code == 503  # no TorchServe, but TLS
 
 
 def make_certificate(certificate: Certificate, days: int) -> None:
@@ -236,7 +241,7 @@ def test_a_gateway_whose_torchserve_is_gone_is_stopped(nginx: Path, tmp_path: Pa
     assert not stop(tmp_path)
 
 
-def test_what_is_not_there_is_not_stopped(tmp_path: Path) -> None:
+def test_stopping_a_gateway_that_does_not_run(tmp_path: Path) -> None:
     assert not gateway.stop(tmp_path)
 
 

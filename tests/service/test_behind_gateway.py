@@ -22,7 +22,7 @@ from scripts.stress.fuzz.hostile_requests import hostile_request
 from serving.types import ModelInfo
 from tests.debian import program
 from tests.deploy.kills import kill_under_load
-from tests.deploy.load import Endpoint, Question
+from tests.deploy.load import CheckedRequest, Endpoint
 from tests.photos import agreement, encoded, photo
 from tests.service.conftest import VERSION, RunningModel
 
@@ -139,22 +139,22 @@ def test_no_photo_is_lost_while_workers_are_killed(model: RunningModel, front: G
     assert max(map(len, photos)) < 1 << 20
     masks = [model.mask_in_process(body) for body in photos]
 
-    def question(client: int, number: int) -> Question:
+    def make_request(client: int, number: int) -> CheckedRequest:
         return (
             photos[client],
-            lambda answer: agreement(mask_of(answer), masks[client]) > SAME,
+            lambda response: agreement(mask_of(response), masks[client]) > SAME,
         )
 
     with_gateway = Endpoint(front.predictions, front.token, front.certificate)
-    saved = kill_under_load(model.service, with_gateway, kills, len(photos), question)
+    saved = kill_under_load(model.service, with_gateway, kills, len(photos), make_request)
     print(f"\nbehind the gateway: {saved}")
-    bare = kill_under_load(model.service, Endpoint(model.url), kills, len(photos), question)
+    bare = kill_under_load(model.service, Endpoint(model.url), kills, len(photos), make_request)
     print(f"without it:         {bare}")
     assert saved.load.failed == {}
     assert saved.load.outcomes["refused"] == 0
-    # Those that were in flight, of each client one at most; and no answer was another's.
+    # Those that were in flight, of each client one at most; and no response was another's.
     assert sum(bare.load.failed.values()) <= kills * len(photos)
-    assert not bare.load.outcomes["another's answer"]
+    assert not bare.load.outcomes["another's response"]
 
 
 def mask_of(answer: requests.Response) -> np.ndarray:

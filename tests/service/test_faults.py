@@ -30,10 +30,10 @@ from PIL import Image
 
 from model.digest import sha256_of
 from model.preset import dump_preset, load_preset
+from scripts.launch.instance import LaunchError
+from scripts.launch.lifecycle import running_instance, start
 from scripts.launch.loopback import session
 from scripts.launch.ports import free_ports
-from scripts.launch.service import running_service, start
-from scripts.launch.torchserve import ServiceError
 from serving.runtime.loading import load_model
 from tests.photos import agreement, encoded, photo
 from tests.scripts.launch.running import processes_of
@@ -146,7 +146,7 @@ def frail(
     (content / "model-config.yaml").write_text(yaml.safe_dump(config))
     loaded = load_model(content, torch.device("cpu"))
     folder = tmp_path_factory.mktemp("service")
-    with running_service(packed(content, folder / "frail.mar"), folder / "run") as service:
+    with running_instance(packed(content, folder / "frail.mar"), folder / "run") as service:
         yield RunningModel(service, loaded)
 
 
@@ -392,7 +392,7 @@ def test_a_full_disk(
     archive: Path, frail: RunningModel, small_disk: Path, pictures: list[Picture], table: list[Row]
 ) -> None:
     """Logs, the unpacked archive, the worker's socket and large multipart bodies are on it."""
-    with running_service(archive, small_disk / "run") as service:
+    with running_instance(archive, small_disk / "run") as service:
         model = replace(frail, service=service)
         ballast = fill(small_disk)
         with clients(model.url, pictures, 4) as replies:
@@ -437,7 +437,7 @@ def test_another_model_does_not_go_into_service(
 ) -> None:
     other_weights(content)
     started = time.monotonic()
-    with pytest.raises(ServiceError) as caught:
+    with pytest.raises(LaunchError) as caught:
         start(packed(content, tmp_path / "other.mar"), tmp_path / "run", free_ports())
     seconds = time.monotonic() - started
     said = str(caught.value)
@@ -461,6 +461,6 @@ def test_an_archive_damaged_as_a_file(archive: Path, tmp_path: Path, table: list
     data[len(data) // 2] ^= 1  # in the weights, which are most of it
     broken = tmp_path / "broken.mar"
     broken.write_bytes(data)
-    with pytest.raises(ServiceError, match=r"broken\.mar is damaged"):
+    with pytest.raises(LaunchError, match=r"broken\.mar is damaged"):
         start(broken, tmp_path / "run", free_ports())
     table.append(Row("archive: damaged as a file", "it does not start: “… is damaged”", "at once"))

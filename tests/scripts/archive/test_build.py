@@ -1,4 +1,4 @@
-"""Archives: what is in them, that two builds are alike, and what is refused."""
+"""Archives: their content, reproducible builds, and refusals."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_weights_are_the_checkpoints_without_the_auxiliary_head(
     assert built.weights.sha256 == sha256_of(folder / "weights.pth")
 
 
-def test_the_code_in_the_archive_needs_nothing_of_the_checkout(
+def test_the_packed_code_does_not_need_the_checkout(
     preset_file: Path, output: Path, tmp_path: Path
 ) -> None:
     build_archive(preset_file, output)
@@ -122,7 +122,7 @@ def test_the_code_in_the_archive_needs_nothing_of_the_checkout(
     assert found.stdout.strip() == str(folder / "model" / "__init__.py"), found.stderr
 
 
-def test_random_weights_are_said_in_the_name_and_always_the_same(
+def test_random_weights_are_in_the_name_and_always_the_same(
     preset_file: Path, output: Path
 ) -> None:
     first = build_archive(preset_file, output, random_weights=True)

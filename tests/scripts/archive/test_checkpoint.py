@@ -133,11 +133,11 @@ class Malicious:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "no complete PyTorch file"),
+        (b"", "not a valid PyTorch checkpoint"),
         (b"<!DOCTYPE html><html>Not found</html>", "web page or a Git LFS pointer"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
-        (b"PK\x03\x04 and then nothing", "no complete PyTorch file"),
-        (b"random bytes", "refused|no complete"),
+        (b"PK\x03\x04 and then nothing", "not a valid PyTorch checkpoint"),
+        (b"random bytes", "refused|not a valid"),
     ],
 )
 def test_files_that_hold_no_weights(tmp_path: Path, content: bytes, complaint: str) -> None:
@@ -159,13 +159,13 @@ def test_truncated_files_are_named(state: State, tmp_path: Path) -> None:
     save_file(state, tmp_path / "own.safetensors")
     for path in (tmp_path / "own.pth", tmp_path / "own.safetensors"):
         path.write_bytes(path.read_bytes()[:-1000])
-        with pytest.raises(CheckpointError, match="complete"):
+        with pytest.raises(CheckpointError, match=r"is not a valid (PyTorch|safetensors)"):
             read_checkpoint(path)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """A web site on loopback that serves `tmp_path`."""
+    """A web server on loopback that serves `tmp_path`."""
     handler = partial(QuietHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -193,7 +193,7 @@ def test_published_weights_are_downloaded_once(
     assert path.read_bytes() == b"weights"
 
     (tmp_path / "own.pth").unlink()
-    assert published_weights(source) == path  # from the cache: the site has it no more
+    assert published_weights(source) == path  # from the cache: the server no longer has it
 
 
 def test_a_download_of_another_file_is_refused(
@@ -210,7 +210,7 @@ def test_offline_says_which_file_goes_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    source = WeightsSource(None, "http://127.0.0.1:9/own.pth", "0" * 64)  # nobody listens there
+    source = WeightsSource(None, "http://127.0.0.1:9/own.pth", "0" * 64)  # nothing listens there
     with pytest.raises(CheckpointError) as caught:
         published_weights(source)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""What is refused at packing, so that it does not fail in a worker on another machine."""
+"""Code that would fail in a worker on another machine is refused when it is packed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_runs_on_the_stock_image(folder: Path, code: str) -> None:
         ("def broken(:", "handler.py:1: not Python 3.9: invalid syntax"),
     ],
 )
-def test_does_not_run_there(folder: Path, code: str, complaint: str) -> None:
+def test_does_not_run_on_the_stock_image(folder: Path, code: str, complaint: str) -> None:
     (folder / "handler.py").write_text(code)
     with pytest.raises(PortabilityError) as caught:
         check_portable(folder)
@@ -82,7 +82,7 @@ def test_names_that_hide_a_module_are_refused(folder: Path, name: str) -> None:
         check_portable(folder)
 
 
-def test_every_place_is_named_at_once(folder: Path) -> None:
+def test_all_places_are_named(folder: Path) -> None:
     (folder / "handler.py").write_text("import scipy\nimport pandas")
     (folder / "parts" / "there.py").write_text("import tomllib")
     with pytest.raises(PortabilityError) as caught:

@@ -17,6 +17,8 @@ from scripts.launch.ports import HOST, free_ports
 from tests.scripts.launch.echo import ECHO, archive_of
 from tests.scripts.launch.running import is_free, processes_of, service_program
 
+pytestmark = pytest.mark.service
+
 TIMEOUT = 60  # seconds: a bound against hanging
 
 
