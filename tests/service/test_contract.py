@@ -14,7 +14,7 @@ from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAP
 from openapi_core.validation.response.exceptions import InvalidData
 
 from scripts.openapi.examples import BAD_REQUESTS, IMAGE, bad_images
-from scripts.openapi.write import DOCUMENT
+from scripts.openapi.generate import DOCUMENT
 from serving.formats import FORMATS
 from tests.service.conftest import VERSION, RunningModel
 

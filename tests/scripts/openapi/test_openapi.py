@@ -16,8 +16,15 @@ from model.preset import load_preset
 from scripts.common.terminal import ROOT
 from scripts.openapi.document import is_json, schema_name
 from scripts.openapi.examples import errors, responses
+from scripts.openapi.generate import (
+    DOCUMENT,
+    PAGES_WITH_TABLES,
+    PRESET,
+    REFERENCE,
+    generated_documents,
+)
 from scripts.openapi.schemas import OUTPUT_SCHEMAS
-from scripts.openapi.write import DOCUMENT, PRESET, REFERENCE, made
+from scripts.openapi.tables import PLACE, with_tables
 from serving.formats import FORMATS
 
 # Compressed images differ between the versions of what packs them.
@@ -35,11 +42,28 @@ def test_it_is_openapi(contract: Any) -> None:
     validate(contract)
 
 
-@pytest.mark.parametrize(("path", "index"), [(DOCUMENT, 0), (REFERENCE, 1)])
-def test_what_is_committed_is_what_the_code_makes(path: Path, index: int) -> None:
+@pytest.fixture(scope="module")
+def generated() -> dict[Path, str]:
+    return generated_documents()
+
+
+@pytest.mark.parametrize(
+    "path", [DOCUMENT, REFERENCE, *PAGES_WITH_TABLES], ids=lambda path: path.name
+)
+def test_what_is_committed_is_what_the_code_makes(path: Path, generated: dict[Path, str]) -> None:
     """If not: python -m scripts.write_openapi"""
-    committed, fresh = path.read_text("ascii"), made()[index]
+    committed, fresh = path.read_text("utf-8"), generated[path]
     assert ENCODED.sub("", committed) == ENCODED.sub("", fresh)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_TABLES, ids=lambda page: page.name)
+def test_a_page_has_a_place_for_its_table(page: Path) -> None:
+    assert PLACE.search(page.read_text("utf-8"))
+
+
+def test_a_table_of_an_unknown_name_is_a_mistake() -> None:
+    with pytest.raises(KeyError, match="fromats"):
+        with_tables("<!-- table: fromats -->\n<!-- end of table -->")
 
 
 def test_every_output_is_in_it_with_an_example_and_a_schema(contract: Any) -> None:
