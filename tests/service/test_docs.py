@@ -1,7 +1,7 @@
-"""Every command in the documentation: run, or where that would cost too much, read by its program.
+"""Every command in the documentation: run, or if that would cost too much, parsed.
 
-curl is run against a live service; make says with -n what it would do; of our own programs the
-options must be among those that --help lists.
+curl is run against a live service; make says with -n what it would do; the options of our own
+programs must be among those that --help lists.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from tests.service.conftest import RunningModel
 
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "client" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "deploy").glob("*/README.md")),
 ]
 BLOCK = re.compile(r"^```(?:sh|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 60
 
-# What the examples' street model calls its classes, in the tests' own model.
+# Classes of the examples' street model, and classes of the tests' model to put in their place.
 CLASSES = {"car": "water", "pedestrian": "wall", "road": "roof"}
 
-PROGRAM = re.compile(r"\.venv/bin/python -m (scripts\.\w+)(.*)")
+PROGRAM = re.compile(r"(?:^|[ |])\.venv/bin/(python -m scripts\.\w+|segmenter)\b(.*)")
+PYTEST = re.compile(r"\.venv/bin/python -m pytest (.+)")
+INSTALLED = re.compile(r"(^|\| )segmenter ")  # the client in an environment of its own
 HARMLESS = re.compile(r"(export|cp|grep|find) ")
 
 
@@ -42,6 +47,7 @@ def commands() -> Iterator[tuple[str, str]]:
         for block in BLOCK.findall(page.read_text("utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
                 command = re.sub(r"\s+#.*", "", line).strip()
+                command = INSTALLED.sub(r"\1.venv/bin/segmenter ", command)
                 if command and command not in seen:
                     seen.add(command)
                     yield page.relative_to(ROOT).as_posix(), command
@@ -52,12 +58,13 @@ def of_kind(*beginnings: str) -> list[str]:
 
 
 def test_every_command_is_of_a_kind_that_is_tried_below() -> None:
-    kinds = ("make ", "curl ", ".venv/bin/torchserve ", "KILLS=")
+    kinds = ("make ", "curl ", "pip install ", ".venv/bin/torchserve ")
     unknown = [
         (page, command)
         for page, command in commands()
         if not command.startswith(kinds)
         and not PROGRAM.search(command)
+        and not PYTEST.search(command)
         and not HARMLESS.match(command)
     ]
     assert len(list(commands())) > 20
@@ -82,7 +89,7 @@ def test_make_knows_it(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", of_kind("curl "))
-def test_curl_gets_an_answer(model: RunningModel, tmp_path: Path, command: str) -> None:
+def test_curl_gets_a_response(model: RunningModel, tmp_path: Path, command: str) -> None:
     text = base64.b64encode(IMAGE).decode("ascii")
     for name, content in {
         "photo.jpg": IMAGE,
@@ -111,6 +118,7 @@ def test_curl_gets_an_answer(model: RunningModel, tmp_path: Path, command: str) 
         assert result.stdout
 
 
+@pytest.mark.slow
 def test_our_programs_have_the_options(help_of: dict[str, str]) -> None:
     for _, command in commands():
         match = PROGRAM.search(command)
@@ -120,6 +128,7 @@ def test_our_programs_have_the_options(help_of: dict[str, str]) -> None:
                 assert option in help_of[program], f"{command}: no {option}"
 
 
+@pytest.mark.slow
 def test_torchserve_has_the_options() -> None:
     page = help_text([ROOT / ".venv" / "bin" / "torchserve"])
     for command in of_kind(".venv/bin/torchserve "):
@@ -128,9 +137,17 @@ def test_torchserve_has_the_options() -> None:
 
 
 def test_the_tests_that_are_named_are_there() -> None:
-    for command in of_kind("KILLS="):
-        path, name = re.findall(r"(tests/\S+\.py) -k (\S+)", command)[0]
-        assert name in (ROOT / path).read_text("utf-8")
+    for _, command in commands():
+        match = PYTEST.search(command)
+        if match:
+            path, name = re.findall(r"(tests/\S+)(?: -k (\S+))?", match[1])[0]
+            assert (ROOT / path).exists()
+            assert not name or name in (ROOT / path).read_text("utf-8")
+
+
+def test_what_pip_installs_is_a_project() -> None:
+    for command in of_kind("pip install "):
+        assert (ROOT / command.split()[-1] / "pyproject.toml").is_file()
 
 
 def test_what_is_only_set_up_can_be_set_up(tmp_path: Path) -> None:
@@ -151,10 +168,13 @@ def test_what_is_only_set_up_can_be_set_up(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def help_of() -> dict[str, str]:
-    """All at once: each takes seconds to import PyTorch."""
+    """By program, once for each: most take seconds to import PyTorch."""
     programs = {match[1] for _, command in commands() if (match := PROGRAM.search(command))}
-    python = ROOT / ".venv" / "bin" / "python"
-    return {program: help_text([python, "-m", program]) for program in sorted(programs)}
+    return {
+        program: help_text([ROOT / ".venv" / "bin" / name, *arguments])
+        for program in sorted(programs)
+        for name, *arguments in [program.split()]
+    }
 
 
 def help_text(command: list[Path | str]) -> str:
