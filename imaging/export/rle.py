@@ -49,7 +49,7 @@ def column_runs(image: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Runs:
 def encode_runs(
     starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], shape: tuple[int, ...]
 ) -> CocoRle:
-    """Separate runs in ascending order -> the RLE of all of them in an image of (H, W)."""
+    """Ascending runs that do not touch -> the RLE of all of them in an image of (H, W)."""
     height, width = shape
     counts = alternating(starts, lengths, height * width)
     if len(starts) and counts[-1] == 0:  # COCO stops at the last pixel, inside or outside

@@ -16,9 +16,10 @@ def finite(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def pixel_positions(num_nodes: int, num_pixels: int) -> npt.NDArray[np.float32]:
-    """The centres of one axis's pixels, in node spacings from the first node; (num_pixels,) rising.
+    """The centres of one axis's pixels, in node spacings from the first node.
 
-    Bit for bit those of `F.interpolate(mode="bilinear", align_corners=False)`: ATen computes
+    (num_pixels,), ascending, and bit for bit those of
+    `F.interpolate(mode="bilinear", align_corners=False)`: ATen computes
     `scale * (pixel + 0.5) - 0.5` in float32 with one fused multiply-add, which rounds once
     (area_pixel_compute_source_index in UpSample.h). The first and the last pixels lie outside
     0 .. num_nodes - 1, where interpolation repeats the outermost node.

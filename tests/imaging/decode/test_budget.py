@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from imaging.decode.budget import PixelBudget
 
-TIMEOUT = 30  # s: a bound against hanging
+TIMEOUT = 30  # s; bounds a test that hangs
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 150), min_size=1, max_size=20))
-def test_no_more_than_the_budget_is_ever_out(sizes: list[int]) -> None:
+def test_the_budget_is_never_exceeded(sizes: list[int]) -> None:
     budget = PixelBudget(100)
     out: list[int] = []
     seen: list[int] = []
@@ -31,7 +31,7 @@ def test_no_more_than_the_budget_is_ever_out(sizes: list[int]) -> None:
     assert max(seen) <= 100
 
 
-def test_who_fits_beside_others_does_not_wait() -> None:
+def test_shares_that_fit_together_do_not_wait() -> None:
     budget = PixelBudget(100)
     both_inside = threading.Barrier(2)
 
@@ -44,7 +44,7 @@ def test_who_fits_beside_others_does_not_wait() -> None:
             job.result(TIMEOUT)
 
 
-def test_an_error_gives_the_share_back() -> None:
+def test_an_error_returns_the_share() -> None:
     budget = PixelBudget(100)
     with pytest.raises(KeyError), budget.spend(1000):
         raise KeyError

@@ -101,7 +101,7 @@ def test_float_tiff(values: list[float], expected: list[int]) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "F"])
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
-def test_negatives_are_turned(mode: str, compression: str) -> None:
+def test_negatives_are_inverted(mode: str, compression: str) -> None:
     """Film and X-ray scanners declare 0 to be white: photometric interpretation 0."""
     values = np.array([[0, 64, 255]])
     scale, dtype = {"L": (1, np.uint8), "I;16": (256, np.uint16), "F": (1 / 255, np.float32)}[mode]

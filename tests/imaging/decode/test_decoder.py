@@ -72,7 +72,7 @@ FILES = LOSSLESS | LOSSY
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG of 2 kB at most, whatever it claims."""
+    """A PNG of at most 2 kB, whatever size it declares."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -120,7 +120,7 @@ def test_nothing_of_the_file_but_its_pixels_remains() -> None:
     ("limit", "value", "code"),
     [("max_pixels", 3000, "image_too_large"), ("max_side", 66, "image_side_too_long")],
 )
-def test_header_alone_tells_that_an_image_is_too_large(
+def test_sizes_are_limited_before_pixels_are_loaded(
     name: str, limit: str, value: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse_to_load)
@@ -174,18 +174,20 @@ def test_tile_larger_than_its_image_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["JPEG", "TIFF"])
 def test_arithmetic_coding_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """libjpeg's decoder takes a few bytes for any number of pixels."""
+    """libjpeg decodes a few bytes to any number of pixels."""
     file = encode(PHOTO, name, **({"compression": "jpeg"} if name == "TIFF" else {}))
     decode_image(file)
-    monkeypatch.setattr("imaging.decode.readers.READERS", {})  # no reader comes to see it
+    monkeypatch.setattr(
+        "imaging.decode.readers.READERS", {}
+    )  # it is refused before a reader opens it
     for marker in (b"\xff\xc9", b"\xff\xca", b"\xff\xce"):
         with pytest.raises(UnreadableImage) as caught:
             decode_image(file.replace(b"\xff\xc0", marker))
         assert caught.value.code == "image_corrupt"
 
 
-def test_a_gif_is_not_filled_for_its_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An area of 178 megapixels, before the file's size could be judged."""
+def test_nothing_is_allocated_for_a_gif_s_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be 178 megapixels, before the size can be limited."""
     filled = []
     monkeypatch.setattr(Image.core, "fill", lambda *sizes: filled.append(sizes))
     dispose = b"!\xf9\4" + bytes([2 << 2, 0, 0, 0, 0])
@@ -224,7 +226,7 @@ def test_pages_of_a_tiff_are_not_frames() -> None:
     assert decode_image(FILES["tiff-pages"], Limits(max_frames=1)).size == PHOTO.size
 
 
-# What Pillow reads byte by byte or block by block: 31 MB of it would take a minute.
+# Pillow reads these byte by byte or block by block: 31 MB would take a minute.
 GIF_HEAD = b"GIF89a" + struct.pack("<HH", 10, 10) + bytes(3)
 SLOW = {
     "JPEG that is padded": b"\xff\xd8\xff\xe0\0\2" + bytes(2_000_000) + FILES["jpeg"][2:],
@@ -234,7 +236,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_what_would_take_too_long_is_given_up(name: str) -> None:
+def test_decoding_stops_when_its_time_is_up(name: str) -> None:
     limits = Limits(max_seconds=0.02)
     started = time.thread_time()
     with pytest.raises(ImageTooLarge) as caught:
@@ -246,6 +248,7 @@ def test_what_would_take_too_long_is_given_up(name: str) -> None:
 
 def test_images_in_flight_keep_to_the_budget() -> None:
     at_once = 2
+    pair = threading.Barrier(at_once)
     budget = PixelBudget(at_once * PHOTO.width * PHOTO.height)
     in_flight = []
     most = []
@@ -256,7 +259,7 @@ def test_images_in_flight_keep_to_the_budget() -> None:
             with lock:
                 in_flight.append(image)
                 most.append(len(in_flight))
-            time.sleep(0.002)  # so that the others arrive meanwhile
+            pair.wait(timeout=30)  # so that others could enter meanwhile
             with lock:
                 in_flight.remove(image)
             return image.size
@@ -267,7 +270,7 @@ def test_images_in_flight_keep_to_the_budget() -> None:
     assert max(most) == at_once
 
 
-def test_a_refused_image_gives_its_share_back() -> None:
+def test_a_refused_image_returns_its_share() -> None:
     budget = PixelBudget(PHOTO.width * PHOTO.height)
     corrupt = bytearray(FILES["png"])
     corrupt[-100:-40] = bytes(60)
@@ -297,7 +300,7 @@ def test_truncated_files(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "start", "damage"),
     [
-        ("png", 18, b"\xff\xff"),  # IHDR no longer meets its checksum
+        ("png", 18, b"\xff\xff"),  # IHDR contradicts its checksum
         ("jpeg", 22, b"\x00\x43\xf0"),  # a quantisation table of unknown precision
         ("webp", 23, b"\0\0\0"),  # no VP8 start code
         ("bmp", 28, b"\x07"),  # bits per pixel
@@ -326,7 +329,7 @@ def test_damaged_bytes_give_an_image_or_an_image_error(name: str) -> None:
     for _ in range(60):
         file = bytearray(FILES[name])
         for _ in range(rng.choice((1, 2, 8))):
-            # Headers are short and decide most, so that half the damage goes there
+            # Headers are short and decide most, so half of the damage is there.
             at = rng.randrange(min(len(file), rng.choice((100, len(file)))))
             file[at : at + rng.choice((0, 1, 4))] = rng.choice(
                 (b"\0", b"\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", rng.randbytes(4), file[:30])

@@ -14,7 +14,7 @@ from imaging.decode.decoder import decode_image, upright_rgb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
-# Orientation -> what a camera that was held so stores of an upright picture, as rows x columns.
+# Orientation -> the rows and columns that a camera held that way stores of an upright picture.
 STORED = {
     1: PIXELS,
     2: PIXELS[:, ::-1],
@@ -72,10 +72,10 @@ def test_orientation_of_jpeg(orientation: int) -> None:
     [
         b"",
         b"nonsense",
-        b"II*\0\xff\xff\xff\xff",  # its directory lies outside
+        b"II*\0\xff\xff\xff\xff",  # its directory lies beyond the end
         exif(0).tobytes()[6:],
         exif(9).tobytes()[6:],
-        # ASCII without characters for the orientation, and for the resolution (0x011A, 0x0128)
+        # Empty ASCII strings as the orientation, and as the resolution (0x011A, 0x0128)
         b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0",
         b"II*\0\x08\0\0\0\x02\0\x1a\x01\x02\0\x01\0\0\0\0\0\0\0\x28\x01\x03\0\x01\0\0\0\x02\0\0\0"
         b"\0\0\0\0",
@@ -84,13 +84,13 @@ def test_orientation_of_jpeg(orientation: int) -> None:
 def test_broken_exif_costs_nothing_but_itself(tags: bytes, file_format: str) -> None:
     file = encode(Image.fromarray(PIXELS), file_format, exif=b"Exif\0\0" + tags)
     jfif_with_its_resolution = slice(2, 20)
-    if file_format == "JPEG":  # without it Pillow would ask EXIF, as it does with a camera's files
+    if file_format == "JPEG":  # without JFIF, as in cameras' files, Pillow looks into EXIF for it
         file = file[: jfif_with_its_resolution.start] + file[jfif_with_its_resolution.stop :]
     assert decode_image(file).size == (7, 5)
 
 
-def test_exif_of_megabytes_in_a_text_is_not_read() -> None:
-    """Pillow splits it into lines: here a million."""
+def test_a_text_of_megabytes_is_not_read_as_exif() -> None:
+    """Pillow would split it into a million lines."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Raw profile type exif", "ab\n" * 1_000_000)
     file = encode(Image.new("RGB", (4, 3), "teal"), "PNG", pnginfo=info)

@@ -1,4 +1,4 @@
-"""TIFF files of which Pillow and libtiff would not read the same, or too much of either."""
+"""TIFF files that Pillow and libtiff read differently, or that cost either of them too much."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def packed(order: str, tag: int, kind: int, num_values: int, value: int) -> byte
 def tiled(
     size: Size, tile: Size, compression: int, piece: bytes, *more: Tag, shared: bool = False
 ) -> bytes:
-    """Grey of (width, height) px in tiles, all of the same bytes, there once if they are shared."""
+    """Grey of (width, height) px in tiles with the same bytes, stored once if they are shared."""
     num_tiles = -(-size[0] // tile[0]) * -(-size[1] // tile[1])
     start = 8 + 2 + 12 * (10 + len(more)) + 4
     first = start + 8 * num_tiles
@@ -67,7 +67,7 @@ def tiled(
 
 
 def tiled_tags(size: Size, tile: Size, compression: int) -> list[Tag]:
-    """All but where the tiles are."""
+    """All tags but the tables of the tiles."""
     return [
         *((256, LONG, 1, size[0]), (257, LONG, 1, size[1]), (258, SHORT, 1, 8)),
         *((259, SHORT, 1, compression), (262, SHORT, 1, 1), (277, SHORT, 1, 1)),
@@ -76,13 +76,13 @@ def tiled_tags(size: Size, tile: Size, compression: int) -> list[Tag]:
 
 
 def changed(file: bytes, tag: int, at: int, code: str, value: int) -> bytes:
-    """With another field in the entry of `tag`: 2 its type, 4 its number of values."""
+    """With one field of the entry of `tag` replaced: at 2 its type, at 4 its number of values."""
     start = file.index(struct.pack("<H", tag), 10) + at
     return file[:start] + struct.pack(code, value) + file[start + struct.calcsize(code) :]
 
 
 def code_of(file: bytes) -> str:
-    """The error's code, after little time and memory; "none" for an image."""
+    """The error's code, "none" for an image. Fails if decoding takes much time or memory."""
     began = time.thread_time()
     tracemalloc.start()
     try:
@@ -102,27 +102,27 @@ def code_of(file: bytes) -> str:
 @pytest.mark.parametrize("kind", range(1, 19))
 @pytest.mark.parametrize("tag", [322, 323], ids=["width", "length"])
 def test_tiles_beside_strips_of_any_type(tag: int, kind: int) -> None:
-    """A text times the other side was a text of 4 GB, and a fraction was in the error's figures."""
+    """A string times the other side was a string of 4 GB, and a fraction was no JSON number."""
     code_of(tiff([*STRIP, (tag, kind, 1, 65)]))
     assert code_of(tiff([*STRIP, (tag, kind, 1, 65), (645 - tag, LONG, 1, 2**32 - 1)])) != "none"
 
 
-def test_offsets_of_a_byte_each() -> None:
-    """Of which Pillow would make an object each: a gigabyte of 4 MB."""
+def test_offsets_of_type_byte() -> None:
+    """Pillow would make an object of each: 4 MB would become a gigabyte."""
     entries = [tag for tag in STRIP if tag[0] not in (273, 278)]
     entries += [(273, BYTE, 1_000_000, 8), (278, LONG, 1, 1)]
     assert code_of(tiff(entries, bytes(1_000_000))) == "image_corrupt"
 
 
-def test_big_tiff_with_the_high_byte_first() -> None:
-    """Where Pillow reads a directory, BigTIFF has none."""
+def test_big_endian_bigtiff() -> None:
+    """Pillow reads a directory where BigTIFF has none."""
     entries = [tag for tag in STRIP if tag[0] not in (273, 278)]
     entries += [(273, LONG, 300_000, 200), (278, LONG, 1, 1)]
     assert code_of(tiff(entries, bytes(1_300_000), b"MM\0+")) == "image_corrupt"
 
 
 def test_a_type_that_only_libtiff_reads() -> None:
-    """For Pillow such a tag is not there; libtiff unpacks 50 MB for an image of one pixel."""
+    """Pillow ignores such a tag, while libtiff unpacks 50 MB for an image of one pixel."""
     width, height = 65_536, 1500
     piece = zlib.compress(bytes(width * height))
     honest = tiled((1, 1), (16, 16), DEFLATE, zlib.compress(bytes(256)))
@@ -139,8 +139,8 @@ def test_a_tag_that_is_there_twice() -> None:
     assert code_of(tiff([*STRIP, (257, LONG, 1, 10)])) == "image_corrupt"
 
 
-def test_pieces_upon_each_other() -> None:
-    """Each was copied, and its bits turned round: minutes in one call."""
+def test_overlapping_pieces() -> None:
+    """libtiff copied each and reversed its bits: minutes in one call."""
     file = tiled((512, 512), (1, 1), PACKBITS, b"\0\0", (266, SHORT, 1, 2))
     num_tiles = 512 * 512
     assert num_tiles == MAX_VALUES
@@ -168,14 +168,14 @@ def test_pieces_that_are_images_of_their_own() -> None:
         assert code_of(tiled((16 * side, 16 * side), (16, 16), JPEG, picture.getvalue())) == code
 
 
-def test_a_directory_of_no_end() -> None:
+def test_a_directory_of_thousands_of_entries() -> None:
     more = [(1000 + number, LONG, 1, 1) for number in range(MAX_ENTRIES - len(STRIP))]
     assert code_of(tiff([*STRIP, *more])) == "none"
     assert code_of(tiff([*STRIP, *more, (60_000, LONG, 1, 1)])) == "image_too_complex"
 
 
 def test_a_tag_behind_one_that_is_broken() -> None:
-    """At which Pillow stops; to libtiff, tiles of 2 GB in an image of one column."""
+    """Pillow stops there; libtiff would see tiles of 2 GB in an image of one column."""
     file = tiled((64, 64), (16, 16), DEFLATE, zlib.compress(bytes(256)), (305, 2, 100, 0))
     assert decode_image(file.replace(struct.pack("<HH", 305, 2), struct.pack("<HH", 60_000, 2)))
     beyond = struct.pack("<HHII", 305, 2, 100, 0xFFFF_FF00)
@@ -183,7 +183,7 @@ def test_a_tag_behind_one_that_is_broken() -> None:
 
 
 def test_a_compression_for_each_sample() -> None:
-    """As older standards have it; of two that differ, libtiff and Pillow might take one each."""
+    """As in older standards. Of two that differ, libtiff and Pillow might take one each."""
     file = changed(tiled((512, 512), (16, 16), DEFLATE, zlib.compress(bytes(256))), 259, 4, "<I", 2)
     one, two = (struct.pack("<HHIHH", 259, SHORT, 2, DEFLATE, second) for second in (0, DEFLATE))
     assert code_of(file) == "image_corrupt"
@@ -212,12 +212,12 @@ def test_lengths_of_16_bits_in_a_larger_file() -> None:
     assert decode_image(file).size == (512, 512)
 
 
-def test_an_empty_tag_is_none() -> None:
+def test_a_tag_without_values_is_ignored() -> None:
     assert decode_image(tiff([*STRIP, (338, SHORT, 0, 0)])).size == (10, 10)
 
 
 def test_scans_of_other_pages() -> None:
-    """Which are not decoded: overviews, thumbnails, the rest of a document."""
+    """Overviews, thumbnails and the rest of a document are not decoded."""
     picture = io.BytesIO()
     Image.new("L", (16, 16)).save(picture, "JPEG")
     file = tiled((64, 64), (16, 16), JPEG, picture.getvalue())
@@ -232,7 +232,7 @@ def test_strips_and_tiles(tag: int) -> None:
 
 
 def test_tiles_that_are_larger_together_than_their_image() -> None:
-    """Each within the limits: 400 megapixels for one column of pixels."""
+    """Each is within the limits: 400 megapixels for one column of pixels."""
     for tile, code in (((1024, 1024), "none"), ((20_000, 2500), "image_too_complex")):
         piece = zlib.compress(bytes(tile[0] * tile[1]))
         assert code_of(tiled((1, 20_000), tile, DEFLATE, piece, shared=True)) == code
@@ -248,7 +248,7 @@ def test_scans_in_pieces() -> None:
 
 
 def test_old_jpeg_in_planes() -> None:
-    """For every strip libtiff begins anew with each plane."""
+    """libtiff walks through all planes for every strip."""
     file = tiled((64, 64), (16, 16), OLD_JPEG, b"", (284, SHORT, 1, 2))
     assert code_of(file) == "image_corrupt"
 
@@ -260,7 +260,7 @@ def test_one_tile_for_all_that_is_blank() -> None:
 
 @pytest.mark.parametrize("white", [255, 65_535])
 def test_colours_of_8_and_16_bits(white: int) -> None:
-    """Those of 8 are black to Pillow, which takes the high byte of 16."""
+    """Pillow takes the high byte of 16 bits, so that colours of 8 bits are black to it."""
     start = 8 + 2 + 12 * (len(STRIP) + 1) + 4
     colours = np.zeros((3, 256), "<u2")
     colours[:, 0] = np.array([10, 200, 30]) * white // 255
@@ -270,7 +270,7 @@ def test_colours_of_8_and_16_bits(white: int) -> None:
     assert decode_image(file).getpixel((0, 0)) == (10, 200, 30)
 
 
-def test_uncompressed_colours_at_fewer_pixels() -> None:
+def test_uncompressed_subsampled_chroma() -> None:
     entries = [tag for tag in STRIP if tag[0] not in (258, 262, 273, 277)]
     start = 8 + 2 + 12 * (len(STRIP) + 1) + 4
     entries += [(258, SHORT, 3, start), (262, SHORT, 1, 6), (277, SHORT, 1, 3)]
@@ -286,7 +286,7 @@ def test_uncompressed_colours_at_fewer_pixels() -> None:
     ("compression", "piece"),
     [(PACKBITS, bytes([129, 200, 129, 200])), (DEFLATE, zlib.compress(bytes([200]) * 256))],
 )
-def test_tiles_as_they_should_be(compression: int, piece: bytes) -> None:
+def test_valid_tiles(compression: int, piece: bytes) -> None:
     image = decode_image(tiled((60, 60), (16, 16), compression, piece))
     assert image.size == (60, 60)
     assert image.getcolors() == [(3600, (200, 200, 200))]

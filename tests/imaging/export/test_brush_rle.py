@@ -18,13 +18,13 @@ def code_of(binary: np.ndarray) -> list[int]:
 
 
 def plain_code(binary: np.ndarray) -> list[int]:
-    """By Label Studio's own encoder, which writes out strings of 0 and 1."""
+    """By Label Studio's own encoder, which builds strings of 0 and 1."""
     rgba = np.repeat(np.where(binary, 255, 0).astype(np.uint8).ravel(), 4)
     return list(map(int, encode_rle(rgba)))
 
 
 def assert_same(code: list[int], plain: list[int]) -> None:
-    """But for a last byte that Label Studio's encoder adds where the bits fill the one before."""
+    """Except for a last byte that Label Studio's encoder adds where the bits end on a byte."""
     assert code == plain or [*code, 0] == plain
 
 
@@ -39,7 +39,7 @@ def test_as_label_studio_writes_and_reads_it(binary: np.ndarray) -> None:
 @given(st.lists(st.integers(1, 70_000), min_size=1, max_size=5), st.booleans())
 def test_runs_of_every_length(lengths: list[int], first: bool) -> None:
     binary = np.repeat([first ^ bool(k % 2) for k in range(len(lengths))], lengths)[None]
-    # Label Studio's own code for them is longer: the rest of a run in pieces takes 16 bits there.
+    # Label Studio's own code is longer: it writes the remainder of a long run in 16 bits.
     assert len(code_of(binary)) <= len(plain_code(binary))
     np.testing.assert_array_equal(decode_rle(code_of(binary))[::4], binary[0] * 255)
 

@@ -45,7 +45,7 @@ def ring_set(found: Outlines) -> list[tuple[int, list[object], list[object]]]:
 
 
 def exact_polygons(mask: np.ndarray) -> dict[int, list[Polygon]]:
-    """As `class_polygons`, not simplified."""
+    """`class_polygons` without simplification."""
     found = outlines(mask)
     polygons: dict[int, list[Polygon]] = {}
     for number in np.flatnonzero(found.outer == np.arange(len(found.outer))):
@@ -136,7 +136,7 @@ def test_exact_rings_as_pycocotools_fills_them(mask: np.ndarray) -> None:
 
 @given(MASKS)
 def test_a_region_of_few_pixels_is_drawn_as_it_is(mask: np.ndarray) -> None:
-    """There every point that is left out would change too much."""
+    """Every point that is dropped would change too much of its area."""
     for label, polygons in class_polygons(mask).items():
         assert multi_polygon(polygons).is_valid
         np.testing.assert_array_equal(rasterised(polygons, mask.shape), mask == label)
@@ -164,12 +164,12 @@ def test_simplified_polygons_are_close(blobs: np.ndarray) -> None:
         drawn, true = rasterised(polygons, blobs.shape), blobs == label
         assert (drawn & true).sum() / (drawn | true).sum() >= 0.99
         border, exact_border = (multi_polygon(p).boundary for p in (polygons, exact[label]))
-        # A corner is 0.7 pixels from the farther middles of its pixels, and they may be left out.
+        # A corner is 0.7 pixels from the far middles of its pixels' edges, which may be dropped.
         assert shapely.hausdorff_distance(border, exact_border) <= 0.5**0.5 + TOLERANCE
 
 
 def plain_douglas_peucker(line: Line, first: int, last: int, tolerance: float) -> set[int]:
-    """The points to keep between two that are kept; of equally far ones the lowest number."""
+    """The points to keep between two that are kept; of equally far ones that of lowest number."""
     between = range(first + 1, last)
     if not between:
         return set()
@@ -198,7 +198,7 @@ def test_douglas_and_peucker_level_by_level(mask: np.ndarray, tolerance: float) 
 
 
 def test_simplified_neighbours_share_their_lines(blobs: np.ndarray) -> None:
-    """They fill the image, and nothing of it twice."""
+    """They fill the image without gap or overlap."""
     shapes = [multi_polygon(polygons) for polygons in class_polygons(blobs).values()]
     assert all(shape.is_valid for shape in shapes)
     assert sum(shape.area for shape in shapes) == pytest.approx(blobs.size, rel=1e-9)

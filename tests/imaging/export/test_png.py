@@ -53,6 +53,6 @@ def test_more_classes_than_colours(dtype: type) -> None:
     np.testing.assert_array_equal(np.asarray(image), mask)
 
 
-def test_views_are_encoded_as_they_look() -> None:
+def test_views_are_encoded_like_their_copies() -> None:
     mask = np.arange(60, dtype=np.uint8).reshape(6, 10)[::2, ::-3]
     np.testing.assert_array_equal(np.asarray(opened(mask_png(mask, PALETTE))), mask)

@@ -72,7 +72,7 @@ def test_masks_of_the_classes_tile_the_image() -> None:
     np.testing.assert_array_equal(rebuilt, mask)
 
 
-def test_json_takes_it_as_it_is() -> None:
+def test_summaries_are_json_ready() -> None:
     mask = np.arange(12, dtype=np.uint8).reshape(3, 4)
     summaries = class_summaries(mask, mask, LABELS, PALETTE)
     assert json.loads(json.dumps(summaries)) == summaries
