@@ -55,13 +55,15 @@ def journal_server(journal: Journal) -> Iterator[Journal]:
                 journal.tokens.add(self.headers["Authorization"])
                 journal.in_flight += 1
                 journal.most_in_flight = max(journal.most_in_flight, journal.in_flight)
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
             time.sleep(journal.pause)  # the work, not a way to wait for something
             status, headers = journal.reply(number)
             content = kserve(body) if status == 200 else b'{"error":{"code":"c","message":"m"}}'
             with journal.lock:
                 journal.in_flight -= 1
-            if status == 0:
+            was_killed = len(body) < length  # the client, after a part of its request
+            if status == 0 or was_killed:
                 self.close_connection = True
                 return
             with contextlib.suppress(ConnectionError):
