@@ -1,4 +1,4 @@
-"""Programs from Debian that tests drive for real: nginx, Chromium, promtool."""
+"""Programs from Debian that tests run: nginx, Chromium, promtool."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-INSTALL_TIMEOUT = 300  # s; Chromium with what it needs is 100 MB to fetch
+INSTALL_TIMEOUT = 300  # s; Chromium and its dependencies are a download of 100 MB
 
 
 def program(name: str, package: str) -> Path:
-    """The path of a program, installed from its Debian package where it is missing.
+    """The path of a program, installed from its Debian package if it is missing.
 
-    Skips the test where that cannot be done: no Debian, not root, or no packages within reach.
+    Skips the test if that is impossible: not Debian, not root, or no package server in reach.
     """
     found = shutil.which(name)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):

@@ -111,7 +111,7 @@ def own_weights(preset: Preset) -> Path:
     if preset.weights is None:
         raise BuildError(
             f"preset {preset.name} has no weights: give a checkpoint (make: WEIGHTS=<file>), "
-            "or ask for random ones with --random-weights"
+            "or choose random ones with --random-weights"
         )
     return published_weights(preset.weights)
 

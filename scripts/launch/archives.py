@@ -2,7 +2,7 @@
 
 An instance keeps a copy of its archive in its own folder, under the model's name and the digest of
 the file, and serves that copy whatever is built later. It keeps another one as soon as it has
-answered a prediction with it, or `make deploy` has put it in place.
+predicted with it, or `make deploy` has put it in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the dashboard and the alerts ask Prometheus for."""
+"""The PromQL expressions of the dashboard and the alerts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from scripts.common.terminal import ROOT
 
 FOLDER = ROOT / "deploy" / "monitoring"
 
-# What of PromQL is no metric: labels, windows, and words between expressions.
+# Parts of PromQL that are not metrics: labels, windows, and words between expressions.
 NO_METRICS = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\bby \([^)]*\)|\boffset \w+|\b(or|and|unless)\b")
 NAME = re.compile(r"\b[A-Za-z_]\w*\b(?!\s*\()")
 
 
 def dashboard_expressions() -> list[str]:
-    """With values in the place of Grafana's variables."""
+    """With values in place of Grafana's variables."""
     dashboard = json.loads((FOLDER / "dashboard.json").read_text("ascii"))
     return [
         target["expr"].replace("$__rate_interval", "5m").replace("$instance", ".+")
