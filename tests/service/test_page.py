@@ -352,7 +352,7 @@ class TestErrors:
 
         viewer.page.route(viewer.url, refuse_once)
         viewer.show()
-        assert said == ["refused", "The service is busy. It is asked again in 1 s."]
+        assert said == ["refused", "The service is busy. Retrying in 1 s."]
 
     def test_one_that_says_no_time_is_not(self, viewer: Viewer) -> None:
         body = json.dumps({"code": 503, "type": "ServiceUnavailable", "message": "Queue is full."})
