@@ -1,69 +1,65 @@
-"""Time the forward on a GPU: torchvision's DeepLabV3 in three ways, and ours. One table.
-
-    python -m scripts.bench_gpu [--json FILE]
+"""The forward on a GPU: torchvision's DeepLabV3, ours, and torch.compile, in images per second.
 
 Needs torch and torchvision only. Weights are random, the same for all. A forward takes normalised
 images that are on the device already, and leaves logits there. `of product` is the share of the
 measured bf16 rate of matrix products that a forward's arithmetic comes to, counted as torchvision
 does it: without the work that ours leaves out, so that ours may pass what its products reach.
 
-Rows are printed, and the file is written, as they are measured. What torch.compile tunes comes
-last, since each of its rows takes minutes: a run may be ended there.
+Each contender is to be measured in a process of its own: cuDNN chooses a kernel once for a shape,
+and what `cudnn.benchmark` chose would be used by those that come after.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
 from model import build_segmenter, optimize_for_inference
-from model.optimize.cuda_graphs import release_cached_memory
+from model.optimize.cuda_graphs import CUDAGraphRunner
+from model.optimize.inference import folded
 from model.segmenter import Segmenter
 
 Forward = Callable[[Tensor], Tensor]
+Size = tuple[int, int]  # (H, W) px
 
 NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "resnet50": deeplabv3_resnet50,
     "resnet101": deeplabv3_resnet101,
 }
-SIZES: Final = ((520, 520), (520, 693))  # (H, W) px: square, and 4:3 as most photos
+SIZES: Final[tuple[Size, ...]] = ((520, 520), (520, 693))  # square, and 4:3 as most photos
 BATCHES: Final = (1, 8, 32)
 NUM_CLASSES: Final = 21
 
-WARM_UPS: Final = 3
-ROUNDS: Final = 9  # timings of which the median counts
+WARM_UPS: Final = 3  # forwards: the second captures a graph
+ROUNDS: Final = 7  # timings of which the median counts
 ROUND_SECONDS: Final = 0.2  # of each, at least: a single forward is shorter than a clock's noise
 GEMM_SIDE: Final = 8192
 
 
 @dataclass(frozen=True)
 class Figure:
+    """A contender's speed at one size and batch."""
+
     network: str
-    size: tuple[int, int]
+    size: Size
     batch: int
     contender: str
-    images_per_second: float  # 0: it failed
+    images_per_second: float
     of_product: float  # 0..1
     agreement: float  # share of the cells with the class that eager fp32 gives them
 
 
 class Logits(nn.Module):
-    """torchvision's network, less its enlargement of the logits: ours leaves that to the mask."""
+    """torchvision's network without its upsampling of the logits: ours leaves that to the mask."""
 
     def __init__(self, name: str, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -80,75 +76,66 @@ class Logits(nn.Module):
 
 
 def figures_of(
-    name: str,
-    contenders: Sequence[str],
-    device: torch.device,
-    sizes: Sequence[tuple[int, int]],
-    batches: Sequence[int],
-    rate: float,
+    name: str, contender: str, device: torch.device, sizes: Sequence[Size], batches: Sequence[int]
 ) -> Iterator[Figure]:
-    """The contenders, keys of WAYS, at every size and batch; each alone beside the plain one.
-
-    `rate` is the device's, of bf16 products, in operations per second.
-    """
+    """A contender's figures at every size and batch; the key of CONTENDERS names it."""
     torch.manual_seed(0)
     ours = build_segmenter(name, NUM_CLASSES).eval()
     plain = Logits(name, ours.state_dict()).eval()
-    exact = WAYS[PLAIN](plain, ours, device)
+    exact = eager_fp32(plain, ours, device)
+    forward = CONTENDERS[contender](plain, ours, device)
+    rate = product_rate(device, GEMM_SIDE if device.type == "cuda" else 256)
     for size in sizes:
         work = operations(plain, size)
         for batch in batches:
             images = torch.randn(batch, 3, *size, device=device)
             with torch.inference_mode():
                 expected = exact(images).argmax(1)
-            for contender in contenders:
-                try:
-                    speed, same = measure(WAYS[contender](plain, ours, device), images, expected)
-                except Exception as error:
-                    print(f"{contender}, {size}, {batch}: {error}", file=sys.stderr)
-                    speed = same = 0.0
-                yield Figure(name, size, batch, contender, speed, work * speed / rate, same)
-                torch.compiler.reset()  # or compiled code of the last shape would stay, and count
-                release_cached_memory()
+                agreement = (forward(images).argmax(1) == expected).float().mean()
+                speed = batch / median_seconds(forward, images)
+            yield Figure(name, size, batch, contender, speed, work * speed / rate, float(agreement))
 
 
-@torch.inference_mode()
-def measure(forward: Forward, images: Tensor, expected: Tensor) -> tuple[float, float]:
-    """Images per second, and the share of the cells (B, h, w) with the expected class."""
-    same = (forward(images).argmax(1) == expected).float().mean()
-    return len(images) / median_seconds(forward, images), float(same)
-
-
-def fp32(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def eager_fp32(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
     return copy_to(plain, device, torch.float32)
 
 
-def bf16(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def eager_bf16(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
     net = copy_to(plain, device, torch.bfloat16)
     return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last))
 
 
-def autotuned(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
-    net = torch.compile(copy_to(plain, device, torch.bfloat16), mode="max-autotune", dynamic=False)
-    # Its output lives in a CUDA graph's memory, which the next call overwrites.
+def max_autotune(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    """torch.compile of our network with its batch norms folded: one pass less than it would have.
+
+    Its output lives in a CUDA graph's memory, which the next call overwrites.
+    """
+    net = torch.compile(folded(ours, device, torch.bfloat16), mode="max-autotune", dynamic=False)
     return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last)).clone()
 
 
 def optimized(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
-    net = optimize_for_inference(ours, device)
-    net(torch.randn(1, 3, *SIZES[0]))  # as a worker's first, by which it chooses among its ways
-    return net
+    return optimize_for_inference(ours, device, "bf16")
 
 
-PLAIN: Final = "torchvision, eager fp32 (convolutions in TF32)"
-COMPILED: Final = "torchvision, torch.compile(max-autotune), bf16"
+def without_graphs(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    net = optimize_for_inference(ours, device, "bf16")
+    return net.net if isinstance(net, CUDAGraphRunner) else net
 
-# What builds each forward; the first is what the others are compared with.
-WAYS: Final[dict[str, Callable[[Logits, Segmenter, torch.device], Forward]]] = {
-    PLAIN: fp32,
-    "torchvision, eager bf16, channels_last": bf16,
+
+def with_cudnn_benchmark(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+    torch.backends.cudnn.benchmark = True
+    return optimize_for_inference(ours, device, "bf16")
+
+
+# What builds each forward.
+CONTENDERS: Final[dict[str, Callable[[Logits, Segmenter, torch.device], Forward]]] = {
+    "eager-fp32": eager_fp32,
+    "eager-bf16": eager_bf16,
+    "ours-without-graphs": without_graphs,
     "ours": optimized,
-    COMPILED: autotuned,
+    "ours-cudnn-benchmark": with_cudnn_benchmark,
+    "max-autotune": max_autotune,
 }
 
 
@@ -179,7 +166,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def operations(net: nn.Module, size: tuple[int, int]) -> int:
+def operations(net: nn.Module, size: Size) -> int:
     """Multiplications and additions of one image's forward, those of padding among them."""
     counter = FlopCounterMode(display=False)
     with counter, torch.device("meta"):
@@ -194,57 +181,29 @@ def product_rate(device: torch.device, side: int) -> float:
 
 
 HEAD: Final = (
-    "| network | size | batch | | img/s | times as fast | of product | agreement |\n"
-    "|---|---|---:|---|---:|---:|---:|---:|"
+    "| network | size | batch | | img/s | ms/img | speedup | of product | agreement |\n"
+    "|---|---|---:|---|---:|---:|---:|---:|---:|"
 )
 
 
-def row(figure: Figure, first: Figure) -> str:
-    """A line of the Markdown table under HEAD; the gain is that over `first`."""
-    f, size = figure, f"{figure.size[0]}x{figure.size[1]}"
-    if not f.images_per_second:
-        return f"| {f.network} | {size} | {f.batch} | {f.contender} | failed | | | |"
-    gain = f.images_per_second / first.images_per_second if first.images_per_second else 0
+def table(figures: Sequence[Figure]) -> str:
+    """Markdown, grouped by network, size and batch; the speedup is over eager bf16."""
+    groups: dict[tuple[str, Size, int], list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault((figure.network, figure.size, figure.batch), []).append(figure)
+    lines = [HEAD]
+    for group in groups.values():
+        baseline = next((f.images_per_second for f in group if f.contender == "eager-bf16"), None)
+        lines += [row(figure, baseline) for figure in group]
+    return "\n".join(lines)
+
+
+def row(figure: Figure, baseline: float | None) -> str:
+    """A line of the table, with the speedup over `baseline` images per second."""
+    speed, (height, width) = figure.images_per_second, figure.size
+    speedup = f"{speed / baseline:.2f}" if baseline else ""
     return (
-        f"| {f.network} | {size} | {f.batch} | {f.contender} | {f.images_per_second:.1f} "
-        f"| {gain:.2f} | {f.of_product:.2f} | {f.agreement:.4f} |"
+        f"| {figure.network} | {height}x{width} | {figure.batch} | {figure.contender} "
+        f"| {speed:.1f} | {1000 / speed:.3f} | {speedup} | {figure.of_product:.2f} "
+        f"| {figure.agreement:.4f} |"
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.bench_gpu", description=(__doc__ or "").split("\n\n")[0]
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    options = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        print("error: torch sees no GPU; scripts.benchmark is for the CPU", file=sys.stderr)
-        return 1
-    device = torch.device("cuda")
-    rate = product_rate(device, GEMM_SIDE)
-    conditions = {
-        "device": torch.cuda.get_device_name(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "bf16 product, TFLOP/s": round(rate / 1e12, 1),
-    }
-    print("\n".join(f"{key}: {value}" for key, value in conditions.items()), end="\n\n")
-    print(HEAD, flush=True)
-    figures: list[Figure] = []
-    firsts: dict[tuple[object, ...], Figure] = {}
-    quick = [way for way in WAYS if way != COMPILED]
-    for contenders in (quick, [COMPILED]):
-        for name in NETWORKS:
-            for figure in figures_of(name, contenders, device, SIZES, BATCHES, rate):
-                first = firsts.setdefault((name, figure.size, figure.batch), figure)
-                print(row(figure, first), flush=True)
-                figures.append(figure)
-                if options.json:
-                    report = {"conditions": conditions, "figures": [*map(asdict, figures)]}
-                    options.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

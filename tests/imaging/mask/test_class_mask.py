@@ -258,7 +258,7 @@ def test_on_devices_what_is_not_finite_stands_for_huge_logits(value: float, devi
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(900, 1201), (491, 640), (40, 50)])
-def test_cuda_gives_the_same_labels(
+def test_on_a_gpu_labels_are_the_same(
     dtype: torch.dtype, memory_format: torch.memory_format, size: tuple[int, int]
 ) -> None:
     logits = trained_like(batch=2).to("cuda", dtype).to(memory_format=memory_format)

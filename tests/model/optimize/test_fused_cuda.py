@@ -112,6 +112,7 @@ def test_a_stem_that_pools_first_gives_the_same_bits() -> None:
         pool = nn.MaxPool2d(3, 2, 1)
         x = torch.randn(2, 3, 65, 97).to(dtype)
         stem = FusedStem(conv, pool)
+        assert conv.bias is not None
         with torch.inference_mode():
             plain = conv.bias.view(1, -1, 1, 1) + stem.conv(x)
             assert torch.equal(stem(x), pool(plain.relu()))
@@ -124,7 +125,7 @@ class Trace(TorchDispatchMode):
     """Counts operators that a GPU would run; cuDNN's fused ones have no fake implementation."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators: Counter[str] = Counter()
 
     def __torch_dispatch__(
@@ -222,11 +223,19 @@ def test_the_probe_poisons_what_the_allocator_hands_out_next(
 
 
 @needs_cuda
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnext50_32x4d"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    ("backbone", "dtype"),
+    [
+        ("resnet18", torch.bfloat16),
+        ("resnet50", torch.bfloat16),
+        ("resnet50", torch.float16),
+        ("resnet50", torch.float32),
+        ("resnext50_32x4d", torch.bfloat16),
+    ],
+)
 def test_on_a_gpu_the_fused_network_is_equivalent(backbone: str, dtype: torch.dtype) -> None:
     cuda = torch.device("cuda")
-    net = folded(randomize(build_segmenter(backbone, num_classes=5)), cuda, dtype)  # type: ignore[arg-type]
+    net = folded(randomize(build_segmenter(backbone, num_classes=5)), cuda, dtype)
     replace_image_level(net.classifier)
     fused = fuse_if_equivalent(net)
     assert fused is not net
