@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import torch
 from torch import nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 # A shell starts `make test &` with Ctrl-C ignored, and its children inherit that: tests that send
 # Ctrl-C would wait for ever.
@@ -26,12 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("service")
 
 
-@pytest.fixture
-def randomized() -> Callable[[nn.Module], nn.Module]:
-    return randomize
-
-
-def randomize(net: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(net: Net, seed: int = 0) -> Net:
     """Give a network seeded weights and batch-norm statistics, as if trained; eval mode.
 
     Fresh batch norms are identities in eval mode, and would hide a mistake in folding or naming.

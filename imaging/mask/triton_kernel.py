@@ -7,8 +7,8 @@ and one to five bytes written per pixel. Imported where it is used: not every ma
 from __future__ import annotations
 
 import torch
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from imaging.mask import bilinear

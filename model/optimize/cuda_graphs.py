@@ -189,7 +189,7 @@ class GraphMemory(NamedTuple):
 def memory_for_graphs(device: torch.device) -> GraphMemory | None:
     if device.type != "cuda":
         return None
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream(device)
     return GraphMemory(torch.cuda.graph_pool_handle(), stream)
 
 

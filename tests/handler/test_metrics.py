@@ -17,6 +17,7 @@ from serving.telemetry.drift import Shares
 from serving.telemetry.metrics import (
     MAX_CLASS_SERIES,
     BatchStats,
+    Sample,
     batch_samples,
     share_samples,
     worker_start_samples,
@@ -114,7 +115,7 @@ def test_a_batch_costs_less_than_a_thousandth_of_a_second_of_writing(
     assert fastest < 1e-3
 
 
-def timed(samples: list, metrics: MetricsCacheYamlImpl) -> float:
+def timed(samples: list[Sample], metrics: MetricsCacheYamlImpl) -> float:
     started = time.perf_counter()
     write_samples(samples, metrics)
     return time.perf_counter() - started

@@ -23,7 +23,7 @@ def test_the_image_is_not_touched() -> None:
 
 @pytest.mark.parametrize("height", [0, 1, STRIP_ROWS, STRIP_ROWS + 1])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
-def test_look_up_is_numpy_s_indexing(height: int, dtype: type) -> None:
+def test_look_up_is_numpy_s_indexing(height: int, dtype: type[np.integer]) -> None:
     indices = np.random.default_rng(0).integers(0, 21, (height, 5)).astype(dtype)
     table = np.arange(21, dtype=np.uint32) ** 3
     values = look_up(table, indices)

@@ -6,20 +6,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import segmentation
+from torchvision.models.segmentation import DeepLabV3
 
 from imaging import class_mask
 from model import ASPP, ASPPConv, ASPPPooling, DeepLabHead, build_segmenter
 from model.segmenter import BACKBONES
+from tests.conftest import randomize
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
 def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits_and_masks(
-    backbone: str, randomized: Callable[[nn.Module], nn.Module]
+    backbone: str,
 ) -> None:
-    build = getattr(segmentation, f"deeplabv3_{backbone}")
-    theirs = randomized(build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True))
+    build: Callable[..., DeepLabV3] = getattr(segmentation, f"deeplabv3_{backbone}")
+    theirs = randomize(build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True))
     ours = build_segmenter(backbone, num_classes=21, aux_head=True).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
 

@@ -79,7 +79,7 @@ def test_the_mask_over_http_is_the_one_in_process(model: RunningModel) -> None:
 def test_every_input_kind_gives_the_same_mask(
     model: RunningModel, arguments: dict[str, object]
 ) -> None:
-    assert np.array_equal(mask_of(post(model, **arguments)), model.mask_in_process(PHOTO))
+    assert np.array_equal(mask_of(post(model, "", **arguments)), model.mask_in_process(PHOTO))
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"])

@@ -189,7 +189,7 @@ def test_arithmetic_coding_is_not_read(name: str, monkeypatch: pytest.MonkeyPatc
 def test_nothing_is_allocated_for_a_gif_s_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be 178 megapixels, before the size can be limited."""
     filled = []
-    monkeypatch.setattr(Image.core, "fill", lambda *sizes: filled.append(sizes))
+    monkeypatch.setattr("PIL.Image.core.fill", lambda *sizes: filled.append(sizes))
     dispose = b"!\xf9\4" + bytes([2 << 2, 0, 0, 0, 0])
     frame = b"," + struct.pack("<HHHH", 0, 0, 65_535, 2_730) + b"\0\2\1\0\0;"
     file = b"GIF89a" + struct.pack("<HH", 65_535, 2_730) + bytes(3) + dispose + frame

@@ -82,8 +82,13 @@ def test_a_jpeg_with_a_resolution_is_not_searched_for_another(
     without_jfif = data[:2] + data[20:]
     used = "imaging/decode/readers.py, JpegFile: in broken EXIF the search costs the picture"
     assert hasattr(JpegImagePlugin.JpegImageFile, "_open"), f"`_open` is gone. {used}"
-    searched: list[object] = []
-    monkeypatch.setattr(Image.Image, "getexif", lambda self: searched.append(self) or exif)
+    searched: list[Image.Image] = []
+
+    def getexif(image: Image.Image) -> Image.Exif:
+        searched.append(image)
+        return exif
+
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
     JpegImagePlugin.JpegImageFile(io.BytesIO(without_jfif))
     assert searched, f"Pillow does not search EXIF on opening any more: drop the class. {used}"
     searched.clear()
@@ -166,7 +171,7 @@ def test_a_tiff_s_palette_can_be_replaced_on_opening() -> None:
         old[at : at + 2] = (old[at + 1], 0)
     of_16_bits, of_8_bits = (TiffFile(io.BytesIO(file)) for file in (data, bytes(old)))
     used = "imaging/decode/readers.py, TiffFile._open: `palette`, ImagePalette.raw, `tag_v2`"
-    same = np.array_equal(of_16_bits.convert("RGB"), of_8_bits.convert("RGB"))
+    same = of_16_bits.convert("RGB").tobytes() == of_8_bits.convert("RGB").tobytes()
     assert same, f"a palette of 8 bits is not read as it was. {used}"
 
 

@@ -23,12 +23,15 @@ SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 MASKS = arrays(np.uint8, SHAPES, elements=st.integers(0, 2))
 
 
+Vertex = tuple[int, int, bool]  # x, y, and whether outlines meet there
+
+
 def ring(found: Outlines, number: int) -> list[tuple[int, int]]:
     part = slice(*found.starts[number : number + 2])
     return list(zip(found.x[part].tolist(), found.y[part].tolist(), strict=True))
 
 
-def rotated(found: Outlines, number: int) -> list[tuple[int, int, bool]]:
+def rotated(found: Outlines, number: int) -> list[Vertex]:
     """The vertices of a ring, with whether outlines meet there, from the lowest one on."""
     part = slice(*found.starts[number : number + 2])
     vertices = [*zip(*(field[part].tolist() for field in found[:3]), strict=True)]
@@ -36,7 +39,7 @@ def rotated(found: Outlines, number: int) -> list[tuple[int, int, bool]]:
     return vertices[first:] + vertices[:first]
 
 
-def ring_set(found: Outlines) -> list[tuple[int, list[object], list[object]]]:
+def ring_set(found: Outlines) -> list[tuple[int, list[Vertex], list[Vertex]]]:
     """Label, ring and its outer ring, whatever their order."""
     return sorted(
         (int(label), rotated(found, number), rotated(found, outer))
@@ -48,9 +51,10 @@ def exact_polygons(mask: np.ndarray) -> dict[int, list[Polygon]]:
     """`class_polygons` without simplification."""
     found = outlines(mask)
     polygons: dict[int, list[Polygon]] = {}
-    for number in np.flatnonzero(found.outer == np.arange(len(found.outer))):
-        members = [number, *(k for k in np.flatnonzero(found.outer == number) if k != number)]
-        polygon = [np.array(ring(found, k), float) for k in members]
+    for number in np.flatnonzero(found.outer == np.arange(len(found.outer))).tolist():
+        of_polygon = np.flatnonzero(found.outer == number).tolist()
+        members = [number, *(k for k in of_polygon if k != number)]
+        polygon = [np.array(ring(found, k), np.float64) for k in members]
         polygons.setdefault(int(found.labels[number]), []).append(polygon)
     return polygons
 
@@ -75,7 +79,7 @@ def test_a_square_with_a_hole() -> None:
 
 def test_neighbours_have_the_vertex_where_they_meet() -> None:
     found = outlines(np.array([[0, 0], [1, 2]], np.uint8))
-    (upper,) = np.flatnonzero(found.labels == 0)
+    (upper,) = np.flatnonzero(found.labels == 0).tolist()
     assert ring(found, upper) == [(0, 1), (0, 0), (2, 0), (2, 1), (1, 1)]
     # (1, 1) for all three; (0, 1), (2, 1) and (1, 2), at the image's edge, for two each.
     assert found.meets.sum() == 9
@@ -104,7 +108,7 @@ def test_a_region_that_touches_itself_by_a_corner() -> None:
     """Its hole is a ring of its own, which touches the outer one in a point."""
     mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], np.uint8)
     for found in (outlines(mask), outlines_plain(mask)):
-        rings = {frozenset(ring(found, k)) for k in np.flatnonzero(found.labels == 1)}
+        rings = {frozenset(ring(found, k)) for k in np.flatnonzero(found.labels == 1).tolist()}
         assert rings == {
             frozenset([(0, 0), (3, 0), (3, 2), (2, 2), (2, 3), (0, 3)]),
             frozenset([(1, 1), (1, 2), (2, 2), (2, 1)]),
@@ -143,7 +147,7 @@ def test_a_region_of_few_pixels_is_drawn_as_it_is(mask: np.ndarray) -> None:
 
 
 def test_areas() -> None:
-    found = outlines(np.kron(np.eye(3, dtype=np.uint8), np.ones((2, 2), np.uint8)))
+    found = outlines(np.eye(3, dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1))
     areas = ring_areas(found.x, found.y, found.starts)
     assert sorted(areas.tolist()) == [4, 4, 4, 12, 12]
 

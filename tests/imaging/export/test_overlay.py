@@ -37,7 +37,7 @@ def test_black_classes_leave_the_photo_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
-def test_any_number_of_classes(dtype: type) -> None:
+def test_any_number_of_classes(dtype: type[np.integer]) -> None:
     palette = [(k % 256, k // 256, 100) for k in range(np.iinfo(np.uint8).max + 1)]
     mask = RNG.integers(0, 256, (60, 80)).astype(dtype)
     if dtype is not np.uint8:

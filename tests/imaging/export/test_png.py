@@ -46,7 +46,7 @@ def test_every_mask_has_8_bits_and_256_colours(num_classes: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_more_classes_than_colours(dtype: type) -> None:
+def test_more_classes_than_colours(dtype: type[np.integer]) -> None:
     mask = np.array([[0, 255, 256], [1000, 40_000, 65_535]], dtype)
     image = opened(mask_png(mask, 257 * [(0, 0, 0)]))
     assert image.mode == "I;16"

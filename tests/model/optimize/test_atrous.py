@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from model.optimize.atrous import (
     overlaps,
 )
 from model.optimize.fold import fold_batch_norms
+from tests.conftest import randomize
 
 
 def atrous_conv(dilation: int, dtype: torch.dtype = torch.float32) -> nn.Conv2d:
@@ -87,9 +87,8 @@ def test_the_first_call_keeps_the_faster_candidate() -> None:
         assert list(conv.candidates) == [kept]
 
 
-def test_each_wide_atrous_branch_may_choose(randomized: Callable[[nn.Module], nn.Module]) -> None:
-    head = randomized(DeepLabHead(MIN_CHANNELS, num_classes=5, atrous_rates=(2, 4, 6)))
-    assert isinstance(head, DeepLabHead)
+def test_each_wide_atrous_branch_may_choose() -> None:
+    head = randomize(DeepLabHead(MIN_CHANNELS, num_classes=5, atrous_rates=(2, 4, 6)))
     fold_batch_norms(head)
     x = cells(2, MIN_CHANNELS, 12, 12)
     expected = head(x)

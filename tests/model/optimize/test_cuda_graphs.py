@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import build_segmenter, optimize_for_inference
 from model.optimize import cuda_graphs, optimize_for_pixels
+from model.optimize.cuda_errors import is_out_of_memory
 from model.optimize.cuda_graphs import (
     CAPTURE_INTERVAL,
     FIRST_BACK_OFF,
@@ -303,7 +304,7 @@ class FakeGraph(TorchDispatchMode):
     """The operators that ran while it was captured; a replay writes where they wrote."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.launches: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(
@@ -384,7 +385,11 @@ class FakeCUDA:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCUDA:
     fake = FakeCUDA(monkeypatch)
-    memory = lambda _: GraphMemory(torch.cuda.graph_pool_handle(), fake.side)  # noqa: E731
+
+    def memory(_: torch.device) -> GraphMemory:
+        stream: Any = fake.side
+        return GraphMemory(torch.cuda.graph_pool_handle(), stream)
+
     monkeypatch.setattr(cuda_graphs, "memory_for_graphs", memory)
     return fake
 
@@ -594,7 +599,7 @@ def test_on_a_gpu_memory_that_runs_out_is_recovered_from() -> None:
     try:
         with pytest.raises(RuntimeError) as error:
             fast(x)
-        assert cuda_graphs.is_out_of_memory(error.value), error.value
+        assert is_out_of_memory(error.value), error.value
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     logits = fast(x)

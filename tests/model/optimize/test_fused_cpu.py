@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from model import build_segmenter
 from model.optimize.fold import fold_batch_norms
 from model.optimize.fused_cpu import FusedBlock, FusedConv, can_fuse, fuse_convolutions
-from model.segmenter import Segmenter
+from tests.conftest import randomize
 
 pytestmark = pytest.mark.skipif(
     not can_fuse(torch.float32), reason="this PyTorch has no fused operators"
@@ -21,11 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnext50_32x4d"])
 @pytest.mark.parametrize("size", [(97, 97), (65, 129)])
-def test_logits_are_those_of_the_modules(
-    backbone: str, size: tuple[int, int], randomized: Callable[[nn.Module], nn.Module]
-) -> None:
-    net = randomized(build_segmenter(backbone, num_classes=5, features="layer3"))
-    assert isinstance(net, Segmenter)
+def test_logits_are_those_of_the_modules(backbone: str, size: tuple[int, int]) -> None:
+    net = randomize(build_segmenter(backbone, num_classes=5, features="layer3"))
     fold_batch_norms(net)
     net.to(memory_format=torch.channels_last)
     fused = copy.deepcopy(net)
@@ -38,8 +34,8 @@ def test_logits_are_those_of_the_modules(
     assert torch.equal(image, before)
 
 
-def test_nothing_is_left_unfused(randomized: Callable[[nn.Module], nn.Module]) -> None:
-    net = randomized(build_segmenter("resnet50", num_classes=5))
+def test_nothing_is_left_unfused() -> None:
+    net = randomize(build_segmenter("resnet50", num_classes=5))
     fold_batch_norms(net)
     fuse_convolutions(net)
     kinds = {type(module) for module in net.modules()}

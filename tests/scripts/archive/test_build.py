@@ -101,6 +101,7 @@ def test_weights_are_the_checkpoints_without_the_auxiliary_head(
         assert value.dtype in (torch.float32, torch.int64)
         assert torch.equal(value, expected[name].to(value.dtype))
 
+    assert built.weights is not None
     assert load_preset(folder / "preset.yaml").weights == replace(
         built.weights, file=str(folder / "weights.pth")
     )

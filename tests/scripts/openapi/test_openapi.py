@@ -96,8 +96,7 @@ def codes_raised() -> Iterator[str]:
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                     continue
                 if node.func.id in RAISERS:
-                    yield from (
-                        text.value
-                        for text in node.args[:2]
-                        if isinstance(text, ast.Constant) and re.match("[a-z_]+$", str(text.value))
-                    )
+                    texts = (arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant))
+                    for text in texts:
+                        if isinstance(text, str) and re.match("[a-z_]+$", text):
+                            yield text

@@ -134,6 +134,6 @@ class TestProtocol:
     ) -> None:
         headers = {"content-type": "application/json", **({"accept": accept} if accept else {})}
         document = {**body, **({"output": named} if named else {})}
-        row = {"body": json.dumps(document).encode()}
+        row = {"body": bytearray(json.dumps(document).encode())}
         request = read_request(row, headers)
         assert (request.image, request.output) == (PHOTO, expected or output)

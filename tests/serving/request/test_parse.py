@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Union
 
@@ -24,7 +25,7 @@ FORM = "multipart/form-data; boundary=x"
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def parse(row: dict[str, object], headers: dict[str, str], suffix: str = "") -> Parsed:
+def parse(row: Mapping[str, object], headers: dict[str, str], suffix: str = "") -> Parsed:
     """Of parts as bytes, or as documents that are sent as JSON."""
     parts = {
         name: part if isinstance(part, (bytes, bytearray)) else bytearray(json.dumps(part).encode())
@@ -34,7 +35,7 @@ def parse(row: dict[str, object], headers: dict[str, str], suffix: str = "") -> 
 
 
 def read_request(
-    row: dict[str, object], headers: dict[str, str], suffix: str = ""
+    row: Mapping[str, object], headers: dict[str, str], suffix: str = ""
 ) -> SegmentationRequest:
     request = parse(row, headers, suffix)
     assert isinstance(request, SegmentationRequest)

@@ -27,9 +27,13 @@ def test_an_error_without_a_response_is_our_fault() -> None:
     assert json.loads(failed.response.body)["error"]["request_id"] == "id-1"
 
 
+def never(_: Exchange) -> None:
+    raise AssertionError("the stage ran")
+
+
 def test_a_request_with_its_response_skips_later_stages() -> None:
     settled = exchange()
     settled.response = Response(200, "text/html", b"viewer")
-    settled.run("mask", lambda _: 1 / 0)
+    settled.run("mask", never)
     assert settled.response.body == b"viewer"
     assert settled.milliseconds == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from model import optimize_for_pixels
 from model.normalization import normalize
 from model.preset import Preset, build_network, load_preset
+from model.segmenter import Segmenter
 from scripts.common.street import draw_street
 from serving.runtime.golden import (
     IMAGE,
@@ -63,39 +65,41 @@ def test_what_was_built_goes_into_service(folder: Path, precision: str) -> None:
     assert 0 < off < {"fp32": 0.001, "bf16": LARGEST_DEVIATION / 2}[precision]
 
 
-def other_weights(net: nn.Module) -> None:
+def other_weights(net: Segmenter) -> None:
     randomize(net, seed=1)
 
 
-def lost_convolution(net: nn.Module) -> None:
-    nn.init.zeros_(net.backbone.layer2[0].conv1.weight)  # type: ignore[union-attr, index, arg-type]
+def lost_convolution(net: Segmenter) -> None:
+    nn.init.zeros_(net.get_parameter("backbone.layer2.0.conv1.weight"))
 
 
-def exchanged_colours(net: nn.Module) -> None:
-    first = net.backbone.conv1  # type: ignore[union-attr]
-    first.weight = nn.Parameter(first.weight.flip(1))  # type: ignore[union-attr, operator, arg-type]
+def exchanged_colours(net: Segmenter) -> None:
+    weight = net.get_parameter("backbone.conv1.weight")
+    weight.data = weight.data.flip(1)
 
 
-def atrous_rate(net: nn.Module) -> None:
+def atrous_rate(net: Segmenter) -> None:
     conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d) and m.dilation == (4, 4))
     conv.dilation = conv.padding = (2, 2)
 
 
-def louder(net: nn.Module) -> None:
+def louder(net: Segmenter) -> None:
     with torch.no_grad():  # the same masks, but other probabilities
-        net.classifier[4].weight.mul_(1.2)  # type: ignore[union-attr, index, operator]
-        net.classifier[4].bias.mul_(1.2)  # type: ignore[union-attr, index, operator]
+        net.get_parameter("classifier.4.weight").mul_(1.2)
+        net.get_parameter("classifier.4.bias").mul_(1.2)
 
 
-def not_a_number(net: nn.Module) -> None:
-    nn.init.constant_(net.classifier[4].bias, float("nan"))  # type: ignore[union-attr, index, arg-type]
+def not_a_number(net: Segmenter) -> None:
+    nn.init.constant_(net.get_parameter("classifier.4.bias"), float("nan"))
 
 
 @pytest.mark.parametrize(
     "fault",
     [other_weights, lost_convolution, exchanged_colours, atrous_rate, louder, not_a_number],
 )
-def test_another_model_does_not_go_into_service(folder: Path, preset: Preset, fault) -> None:
+def test_another_model_does_not_go_into_service(
+    folder: Path, preset: Preset, fault: Callable[[Segmenter], None]
+) -> None:
     net = build_network(preset)
     net.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
     fault(net.eval())
@@ -117,7 +121,7 @@ def test_logits_of_any_size_can_be_kept(preset: Preset, tmp_path: Path) -> None:
     """Untrained networks go to extremes; fp16 alone ends at 65504."""
     net = randomize(build_network(preset))
     with torch.no_grad():
-        net.classifier[4].weight.mul_(1e12)  # type: ignore[index, operator]
+        net.get_parameter("classifier.4.weight").mul_(1e12)
     record_golden(net, preset, tmp_path)
     assert check_golden(served(Plain(net, preset), preset), tmp_path) < 0.001
 
