@@ -1,8 +1,96 @@
-"""Train a preset's network on photos and masks."""
+"""Train a preset's network on photos and masks, from scratch or from a checkpoint.
 
+    python -m scripts.train --preset street-resnet18 --data FOLDER --output build/street
+
+FOLDER holds `train/` and `val/`, each with `images/` and `masks/` (scripts/training/dataset.py). A
+run that was stopped goes on with --resume as if it had not been. With --leave-out the frames of one
+sequence of `train/` are what the network is validated on, and `val/` is not read.
+"""
+
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from scripts.training.train import main
+from model.preset import PresetError, load_preset
+from scripts.archive.checkpoint import CheckpointError
+from scripts.common.terminal import say
+from scripts.training.dataset import DataError, find_frames, leave_out
+from scripts.training.loop import Settings, train
+from scripts.training.sampling import AUGMENTATIONS
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.train", description=(__doc__ or "").split("\n\n")[0]
+    )
+    add = parser.add_argument
+    add("--preset", required=True, help="a preset's name or file")
+    add("--data", type=Path, required=True, help="folder with train/ and val/")
+    add("--output", type=Path, required=True, help="folder for the checkpoint and the weights")
+    add("--init", help="start from a checkpoint, or from the weights of the preset of this name")
+    add("--resume", action="store_true", help="go on from OUTPUT/last.pth")
+    add("--leave-out", metavar="SEQUENCE", help="validate on these frames of train/")
+    add("--steps", type=int, help="(default: 4000, or as many as --seconds allows)")
+    add("--seconds", type=float, help="end by then; the learning rate's schedule fits in")
+    add("--coarse", type=float, default=0.0, help="share of the run at twice the output stride")
+    add("--augmentation", choices=sorted(AUGMENTATIONS), default="mild")
+    add("--aux-head", action="store_true", help="train an auxiliary head beside, and drop it")
+    add("--batch", type=int, default=8, help="crops in a step; at least 2, for the batch norms")
+    add("--crop", type=int, nargs=2, default=(256, 352), metavar=("H", "W"), help="px")
+    add("--lr", type=float, default=1e-3, help="highest learning rate of AdamW")
+    add("--weight-decay", type=float, default=0.02, help="of AdamW")
+    add("--seed", type=int, default=0)
+    add("--workers", type=int, default=1, help="processes that draw samples")
+    add("--save-every", type=int, default=100, help="steps between checkpoints")
+    add("--validate-every", type=int, default=500, help="steps between validations")
+    options = parser.parse_args(arguments)
+    if options.batch < 2:
+        parser.error(f"--batch is {options.batch}; batch norms need at least 2")
+    if options.steps is None and options.seconds is None:
+        options.steps = 4000
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    preset = load_preset(options.preset)
+    frames = find_frames(options.data / "train")
+    if options.leave_out:
+        frames, val_frames = leave_out(frames, options.leave_out)
+    else:
+        val_frames = find_frames(options.data / "val")
+    settings = Settings(
+        augmentation=AUGMENTATIONS[options.augmentation],
+        crop=tuple(options.crop),
+        batch=options.batch,
+        steps=options.steps,
+        seconds=options.seconds,
+        coarse=options.coarse,
+        peak_lr=options.lr,
+        weight_decay=options.weight_decay,
+        aux_head=options.aux_head,
+        init=options.init,
+        seed=options.seed,
+        workers=options.workers,
+        save_every=options.save_every,
+        validate_every=options.validate_every,
+    )
+    train(preset, frames, val_frames, options.output, settings, resume=options.resume)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        run(parse_arguments(arguments))
+    except (PresetError, CheckpointError, DataError) as error:
+        say(f"train: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("train: stopped; --resume goes on from the last checkpoint")
+        return 130
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ values are class ids. The id after the last class, or 255 as in VOC, marks pixel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from imaging import ImageError, decode_image
-from model.preset import Preset
+from imaging import ImageError, decode_image, fit_size
 from scripts.common.terminal import UserError
 
 VOID = 255  # in targets: the pixel does not count
@@ -34,6 +34,19 @@ class Frame:
     image: Path
     mask: Path
 
+    @property
+    def sequence(self) -> str:
+        """The drive or clip that the frame is of: its name up to the last underscore."""
+        return self.image.stem.rpartition("_")[0] or self.image.stem
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A frame in memory: image uint8 (3, H, W), target uint8 (H, W) of class ids and VOID."""
+
+    image: Tensor
+    target: Tensor
+
 
 def find_frames(folder: Path) -> list[Frame]:
     """The folder's photos with their masks, sorted by name. Raises DataError if one has none."""
@@ -45,6 +58,23 @@ def find_frames(folder: Path) -> list[Frame]:
         if not frame.mask.is_file():
             raise DataError(f"{frame.image} has no mask: {frame.mask} is missing")
     return frames
+
+
+def by_sequence(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
+    """Frames of each sequence, sequences sorted by name."""
+    sequences: dict[str, list[Frame]] = {}
+    for frame in sorted(frames, key=lambda frame: frame.sequence):
+        sequences.setdefault(frame.sequence, []).append(frame)
+    return sequences
+
+
+def leave_out(frames: Sequence[Frame], sequence: str) -> tuple[list[Frame], list[Frame]]:
+    """Frames of the other sequences, and of `sequence`. Raises DataError if either has none."""
+    sequences = by_sequence(frames)
+    if sequence not in sequences or len(sequences) == 1:
+        raise DataError(f"cannot leave out {sequence!r} of the sequences {', '.join(sequences)}")
+    left_out = sequences.pop(sequence)
+    return [frame for others in sequences.values() for frame in others], left_out
 
 
 def read_image(frame: Frame) -> Tensor:
@@ -64,7 +94,7 @@ def read_target(frame: Frame, num_classes: int) -> Tensor:
                 raise DataError(f"{frame.mask} has mode {mask.mode}; a mask is one 8-bit channel")
             target = torch.from_numpy(np.array(mask))
     except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{frame.mask} is no readable PNG") from error
+        raise DataError(f"{frame.mask} is not a readable PNG") from error
     target[target == num_classes] = VOID
     highest = int(target[target != VOID].max()) if (target != VOID).any() else 0
     if highest > num_classes:
@@ -75,23 +105,39 @@ def read_target(frame: Frame, num_classes: int) -> Tensor:
     return target
 
 
-def check_frames(frames: Sequence[Frame], preset: Preset) -> Tensor:
-    """Read every file once. Returns the pixels of each class, (C,); DataError names a bad file."""
-    counts = torch.zeros(VOID + 1, dtype=torch.int64)
-    for frame in tqdm(frames, desc="checking data", unit="frame", leave=False):
-        image, target = read_image(frame), read_target(frame, preset.num_classes)
+def read_frames(frames: Sequence[Frame], num_classes: int) -> Iterator[LabelledImage]:
+    """Every frame at its native size; DataError names the first bad file."""
+    for frame in tqdm(frames, desc="reading frames", unit="frame", leave=False):
+        image, target = read_image(frame), read_target(frame, num_classes)
         if image.shape[1:] != target.shape:
             raise DataError(
                 f"{frame.mask} is {side_text(target)}, but {frame.image} is {side_text(image)}; "
                 "a mask has its photo's size"
             )
+        yield LabelledImage(image, target)
+
+
+def count_pixels(targets: Sequence[Tensor], num_classes: int) -> Tensor:
+    """Pixels of each class over all targets, int64 (num_classes + 1,): the last are void.
+
+    Raises DataError where all of them are void.
+    """
+    counts = torch.zeros(VOID + 1, dtype=torch.int64)
+    for target in targets:
         counts += torch.bincount(target.flatten(), minlength=len(counts))
-    folder = frames[0].image.parent.parent
-    share = (counts[VOID] / counts.sum()).item()
-    if share == 1:
-        raise DataError(f"{folder}: every pixel is void")
-    print(f"{folder}: {len(frames)} frames, {share:.1%} of the pixels are void")
-    return counts[: preset.num_classes]
+    if counts[VOID] == counts.sum():
+        raise DataError("every pixel is void")
+    return torch.cat((counts[:num_classes], counts[VOID:]))
+
+
+def scaled_down(frame: LabelledImage, short_side: int) -> LabelledImage:
+    """The frame with at most this short side, px: bilinear with antialiasing, targets nearest."""
+    height, width = frame.target.shape
+    if min(height, width) <= short_side:
+        return frame
+    size = fit_size(width, height, short_side)
+    image = interpolate(frame.image[None], size, mode="bilinear", antialias=True)[0]
+    return LabelledImage(image, interpolate(frame.target[None, None], size)[0, 0])
 
 
 def side_text(pixels: Tensor) -> str:

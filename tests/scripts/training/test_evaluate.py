@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,11 +16,21 @@ from torchvision.transforms import v2
 
 from imaging import decode_image, mask_png
 from model.preset import Preset, load_preset
+from scripts import evaluate
 from scripts.common.street import draw_street
-from scripts.training import evaluate
-from scripts.training.dataset import find_frames
-from scripts.training.evaluate import EvaluationError, in_process, load_network, score
-from scripts.training.train import build
+from scripts.training.dataset import Frame, find_frames
+from scripts.training.evaluation import (
+    EvaluationError,
+    Predict,
+    compare_frame,
+    confusions,
+    in_process,
+    load_network,
+    over_http,
+)
+from scripts.training.metrics import Scores, scores_of
+from scripts.training.network import build
+from scripts.training.report import table
 from segmenter_client import Service
 from tests.photos import encoded
 from tests.scripts.training.labelled import COLOURS, LABELS, write_preset, write_split
@@ -42,6 +52,10 @@ def weights(tmp_path: Path, preset: Preset) -> Path:
     path = tmp_path / "weights.pth"
     torch.save(build(preset, coarse=False).state_dict(), path)
     return path
+
+
+def score(predict: Predict, frames: Sequence[Frame], preset: Preset) -> Scores:
+    return scores_of(confusions(predict, frames, preset), preset.labels)
 
 
 def nearest_colour(data: bytes) -> np.ndarray:
@@ -119,7 +133,7 @@ def test_a_short_side_scales_photo_and_target_as_the_references_do(
         seen.append(decode_image(data))
         return nearest_colour(data)
 
-    mask, target = evaluate.compare_frame(predict, frame, preset=preset, short_side=100)
+    mask, target = compare_frame(predict, frame, preset=preset, short_side=100)
     scale = v2.Resize(100, antialias=True)
     pixels = scale(torch.from_numpy(np.array(Image.open(frame.image))).permute(2, 0, 1))
     assert np.array_equal(np.array(seen[0]), pixels.permute(1, 2, 0))
@@ -174,7 +188,7 @@ def test_a_busy_service_is_asked_again(
         return 200, mask_png(nearest_colour(data), preset.palette)
 
     with service(answer) as url:
-        scores = score(evaluate.over_http(Service(url)), find_frames(data), preset)
+        scores = score(over_http(Service(url)), find_frames(data), preset)
     assert scores.mean_iou == 1
 
 
@@ -200,13 +214,13 @@ def test_no_service_is_named(preset: Preset, data: Path) -> None:
     with service(lambda data: (200, b"")) as url:
         pass  # and now it is gone
     with pytest.raises(EvaluationError, match=r"images/0\.png: .*refused"):
-        score(evaluate.over_http(Service(url, retries=1)), find_frames(data), preset)
+        score(over_http(Service(url, retries=1)), find_frames(data), preset)
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"<html>", "the answer is no PNG"),
+        (b"<html>", "the response is not a PNG"),
         (np.full((64, 96), 20, np.uint8), "holds class 20, beyond the 3 of drawn"),
         (np.zeros((64, 95), np.uint8), r"its mask is \(64, 95\), its target \(64, 96\)"),
     ],
@@ -222,11 +236,11 @@ def test_a_mask_that_cannot_be_right_is_named(
         service(lambda data: (200, content)) as url,
         pytest.raises(EvaluationError, match=expected),
     ):
-        score(evaluate.over_http(Service(url, retries=1)), find_frames(data), preset)
+        score(over_http(Service(url, retries=1)), find_frames(data), preset)
 
 
 def test_the_table_shows_every_class_in_percent(preset: Preset, data: Path) -> None:
-    lines = evaluate.table(score(nearest_colour, find_frames(data)[:1], preset)).splitlines()
+    lines = table({"all": score(nearest_colour, find_frames(data)[:1], preset)}).splitlines()
     assert [line.split() for line in lines if "100.00" in line] == [
         *([label, "100.00"] for label in LABELS),
         ["mean", "IoU", "100.00"],

@@ -1,0 +1,142 @@
+"""Measuring masks against targets: those of the service's own pipeline, or of a running service.
+
+Intersections and unions are summed over all frames; void does not count.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from imaging import Limits, decode_image, fit_size, resize
+from imaging.decode.budget import PixelBudget
+from model.optimize.inference import optimize_for_pixels
+from model.preset import Preset, build_network
+from scripts.archive.checkpoint import CheckpointError, load_checkpoint, published_weights
+from scripts.common.terminal import UserError
+from scripts.training.dataset import Frame, read_target
+from scripts.training.metrics import confusion_matrix
+from segmenter_client import Service
+from serving.runtime.stages import forward, read_photo, segment
+
+Predict = Callable[[bytes], npt.NDArray[np.integer]]  # an image file -> (H, W) class ids
+
+
+class EvaluationError(UserError):
+    """A frame has no usable mask. There are no figures then: they would leave the frame out."""
+
+
+def confusions(
+    predict: Predict,
+    frames: Sequence[Frame],
+    preset: Preset,
+    *,
+    short_side: int | None = None,
+    concurrency: int = 1,
+) -> Tensor:
+    """Segment every frame, `concurrency` of them at a time: pixels, int64 (F, C, C).
+
+    Rows are targets, columns masks. With `short_side`, px, photos and targets are scaled to it
+    first, as in torchvision's references; without, masks are compared at the photos' own size.
+    Raises EvaluationError for the first frame that fails, and DataError for one that is no frame.
+    """
+    compare = partial(compare_frame, predict, preset=preset, short_side=short_side)
+    pool = ThreadPoolExecutor(concurrency)
+    try:
+        # Not the pool for one at a time: its threads would set up torch's own threads anew.
+        pairs = pool.map(compare, frames) if concurrency > 1 else map(compare, frames)
+        return torch.stack(
+            [
+                confusion_matrix(mask, target, preset.num_classes)
+                for mask, target in tqdm(
+                    pairs, "evaluating", len(frames), leave=False, unit="frame"
+                )
+            ]
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def compare_frame(
+    predict: Predict, frame: Frame, *, preset: Preset, short_side: int | None
+) -> tuple[Tensor, Tensor]:
+    """A frame's mask and target, each int64 (H, W)."""
+    data, target = frame.image.read_bytes(), read_target(frame, preset.num_classes)
+    if short_side is not None:
+        data, target = scale(data, target, short_side)
+    try:
+        mask = torch.from_numpy(predict(data).astype(np.int64))
+    except Exception as error:  # whatever it is, it must not pass for a frame that was measured
+        raise EvaluationError(f"{frame.image}: {error}") from error
+    if mask.shape != target.shape:
+        raise EvaluationError(
+            f"{frame.image}: its mask is {tuple(mask.shape)}, its target {tuple(target.shape)}"
+        )
+    if mask.max() >= preset.num_classes:
+        raise EvaluationError(
+            f"{frame.image}: its mask holds class {mask.max()}, beyond the {preset.num_classes} "
+            f"of {preset.name}; is another model being served?"
+        )
+    return mask, target.long()
+
+
+def scale(data: bytes, target: Tensor, short_side: int) -> tuple[bytes, Tensor]:
+    """An image file and its target (H, W) at another size: bilinear, and nearest."""
+    image = decode_image(data)
+    size = fit_size(*image.size, short_side)
+    scaled = io.BytesIO()
+    pixels = resize(image, size).permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(scaled, "PNG", compress_level=1)
+    return scaled.getvalue(), interpolate(target[None, None], size, mode="nearest")[0, 0]
+
+
+def in_process(net: nn.Module, preset: Preset) -> Predict:
+    """Segment with a network from `optimize_for_pixels`, as a worker of the service does."""
+    limits = Limits()
+    budget = PixelBudget(limits.max_pixels)
+
+    def predict(data: bytes) -> npt.NDArray[np.integer]:
+        photo = read_photo(data, preset.short_side, limits, budget, keep_original=False)
+        # The network moves what it is given to its own device.
+        (logits,) = forward(net, [photo.pixels], torch.device("cpu"))
+        if isinstance(logits, Exception):
+            raise logits
+        return segment(photo, logits, with_confidence=False).mask
+
+    return predict
+
+
+def over_http(service: Service) -> Predict:
+    """Segment by a running service."""
+
+    def predict(data: bytes) -> npt.NDArray[np.integer]:
+        body = service.predict(data, "mask")
+        try:
+            return np.array(Image.open(io.BytesIO(body)))
+        except UnidentifiedImageError:
+            raise EvaluationError(f"the response is not a PNG: {body[:80]!r}") from None
+
+    return predict
+
+
+def load_network(preset: Preset, weights: Path | None, precision: str) -> nn.Module:
+    """The preset's network with its own weights or others, ready to serve pixels."""
+    if weights is None:
+        if preset.weights is None:
+            raise CheckpointError(f"preset {preset.name} names no weights; give --weights")
+        weights = published_weights(preset.weights)
+    net = build_network(preset)
+    load_checkpoint(net, weights)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return optimize_for_pixels(net, preset.mean, preset.std, device, precision)
