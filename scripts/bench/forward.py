@@ -15,7 +15,7 @@ from model.optimize.precision import fast_precision
 from model.preset import Preset
 from scripts.archive.build import untrained
 from scripts.bench.baselines import torchvision_network
-from scripts.bench.timing import Task, Timing, compare
+from scripts.bench.timing import Timing, Workload, time_interleaved
 
 GEMM_SIDE = 4096  # of the square matrices: large enough to reach the processor's peak rate
 
@@ -24,11 +24,11 @@ def matmul_timings(rounds: int) -> Iterator[Timing]:
     """How fast this machine multiplies matrices; the contender's name has the TFLOP/s."""
     operations = 2 * GEMM_SIDE**3
     a = torch.randn(GEMM_SIDE, GEMM_SIDE)
-    tasks: dict[str, Task] = {
+    tasks: dict[str, Workload] = {
         str(dtype).split(".")[1]: partial(torch.mm, a.to(dtype), a.to(dtype))
         for dtype in (torch.float32, torch.bfloat16)
     }
-    for timing in compare(f"product of {GEMM_SIDE}x{GEMM_SIDE}", tasks, rounds):
+    for timing in time_interleaved(f"product of {GEMM_SIDE}x{GEMM_SIDE}", tasks, rounds):
         rate = operations / timing.milliseconds / 1e9
         yield replace(timing, contender=f"{timing.contender}: {rate:.2f} TFLOP/s")
 
@@ -42,7 +42,7 @@ def forward_timings(preset: Preset, state: dict[str, Tensor], rounds: int) -> It
     bf16_image = image.bfloat16().to(memory_format=torch.channels_last)
     served = untrained(preset)
     served.load_state_dict(state)
-    tasks: dict[str, Task] = {
+    tasks: dict[str, Workload] = {
         "torchvision, eager fp32": partial(plain, image),
         "torchvision, eager bf16, channels_last": partial(bf16, bf16_image),
         "ours, fp32": partial(optimize_for_inference(served, "cpu", "fp32"), image),
@@ -53,10 +53,10 @@ def forward_timings(preset: Preset, state: dict[str, Tensor], rounds: int) -> It
     if find_spec("openvino"):
         tasks |= openvino_tasks(plain, image)
     with torch.inference_mode():
-        yield from compare(f"forward, {preset.backbone}, {side}x{side}", tasks, rounds)
+        yield from time_interleaved(f"forward, {preset.backbone}, {side}x{side}", tasks, rounds)
 
 
-def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Task]:
+def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Workload]:
     """The same network compiled by OpenVINO, which is not among our requirements."""
     import openvino  # type: ignore[import-not-found, unused-ignore]
 
@@ -71,7 +71,7 @@ def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Task]:
 
     converted = openvino.convert_model(MainOutput().eval(), example_input=image)
     threads = torch.get_num_threads()
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, Workload] = {}
     for precision in ("f32", "bf16"):
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.compile_model(converted, "CPU", hints)

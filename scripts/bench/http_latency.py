@@ -17,7 +17,7 @@ import requests
 import torch
 
 from model.preset import Preset
-from scripts.bench.timing import Task, Timing, compare
+from scripts.bench.timing import Timing, Workload, time_interleaved
 from scripts.launch.lifecycle import running_instance
 from scripts.launch.loopback import session
 from serving.runtime.device import pick_device, share_cores
@@ -46,10 +46,10 @@ def http_timings(
         service = stack.enter_context(service_in_process(archive, folder / "archive"))
         http = stack.enter_context(session())
         for name, data in photos.items():
-            tasks: dict[str, Task] = {
+            tasks: dict[str, Workload] = {
                 contender: partial(post, http, url, data) for contender, url in urls.items()
             }
-            yield from compare(f"over HTTP, one client, {name}", tasks, rounds)
+            yield from time_interleaved(f"over HTTP, one client, {name}", tasks, rounds)
         data = next(iter(photos.values()))
         for clients in CLIENTS:
             tasks = {
@@ -58,7 +58,7 @@ def http_timings(
             }
             tasks["ours, in this process"] = partial(respond_to_batches, service, data, clients)
             section = f"over HTTP, {clients} clients, per response"
-            for timing in compare(section, tasks, CLIENT_ROUNDS):
+            for timing in time_interleaved(section, tasks, CLIENT_ROUNDS):
                 num_responses = clients * PHOTOS_PER_CLIENT
                 yield replace(timing, milliseconds=timing.milliseconds / num_responses)
 

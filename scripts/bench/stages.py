@@ -18,7 +18,7 @@ from imaging.export.summary import class_summaries
 from imaging.mask.class_mask import class_mask, class_mask_and_confidence, class_mask_plain
 from model.preset import voc_palette
 from scripts.bench.inputs import PHOTO_SIZES, drawn_jpeg, trained_like_logits
-from scripts.bench.timing import Task, Timing, compare
+from scripts.bench.timing import Timing, Workload, time_interleaved
 
 NUM_CLASSES = 21  # Pascal VOC's
 LOGITS_SIZE = (65, 87)  # (h, w) of a 4:3 photo that is read at 520 px
@@ -28,12 +28,12 @@ def mask_timings(rounds: int) -> Iterator[Timing]:
     """From logits to class ids, for photos of three sizes."""
     logits = trained_like_logits(NUM_CLASSES, *LOGITS_SIZE)
     for name, size in PHOTO_SIZES.items():
-        tasks: dict[str, Task] = {
+        tasks: dict[str, Workload] = {
             "interpolate, argmax": partial(class_mask_plain, logits, size),
             "ours": partial(class_mask, logits, size),
             "ours, with confidence": partial(class_mask_and_confidence, logits, size),
         }
-        yield from compare(f"mask, {NUM_CLASSES} classes, {name}", tasks, rounds)
+        yield from time_interleaved(f"mask, {NUM_CLASSES} classes, {name}", tasks, rounds)
 
 
 def decode_timings(rounds: int) -> Iterator[Timing]:
@@ -48,11 +48,11 @@ def decode_timings(rounds: int) -> Iterator[Timing]:
         resized: Tensor = tv.resize(pixels, list(size), antialias=True)
         return resized
 
-    tasks: dict[str, Task] = {
+    tasks: dict[str, Workload] = {
         "torchvision's recipe": recipe,
         "ours": lambda: resize(decode_image(data), size),
     }
-    yield from compare("decode and resize, 12 MP JPEG", tasks, rounds)
+    yield from time_interleaved("decode and resize, 12 MP JPEG", tasks, rounds)
 
 
 def encode_timings(rounds: int) -> Iterator[Timing]:
@@ -62,7 +62,7 @@ def encode_timings(rounds: int) -> Iterator[Timing]:
         image[0].numpy() for image in class_mask_and_confidence(logits, PHOTO_SIZES["12 MP"])
     )
     labels = [str(number) for number in range(NUM_CLASSES)]
-    tasks: dict[str, Task] = {
+    tasks: dict[str, Workload] = {
         "nested lists in JSON": lambda: json.dumps(mask.tolist()),
         "PNG, Pillow's defaults": lambda: Image.fromarray(mask).save(io.BytesIO(), "PNG"),
         "ours, PNG": lambda: mask_png(mask, palette),
@@ -70,4 +70,4 @@ def encode_timings(rounds: int) -> Iterator[Timing]:
             class_summaries(mask, confidence, labels, palette)
         ),
     }
-    yield from compare("encode, 12 MP mask", tasks, rounds)
+    yield from time_interleaved("encode, 12 MP mask", tasks, rounds)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-Task = Callable[[], object]
+Workload = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Timing:
     speedup: float
 
 
-def compare(section: str, tasks: Mapping[str, Task], rounds: int) -> list[Timing]:
+def time_interleaved(section: str, tasks: Mapping[str, Workload], rounds: int) -> list[Timing]:
     """The median time of each task over interleaved rounds, after a warm-up run of each."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for task in tasks.values():

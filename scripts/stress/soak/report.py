@@ -54,13 +54,13 @@ def figures_table(figures: SoakFigures) -> str:
         (
             "worker's memory",
             f"{mib(first.worker_bytes)} -> {mib(last.worker_bytes)}, peak {mib(peak)}; "
-            f"after the first two minutes {percent(figures.worker_growth)} at rest, "
-            f"{percent(figures.worker_median_growth)} in the median",
+            f"after the first two minutes {growth_text(figures.worker_growth)} at rest, "
+            f"{growth_text(figures.worker_median_growth)} in the median",
         ),
         (
             "Java's memory",
             f"{mib(first.java_bytes)} -> {mib(last.java_bytes)}; "
-            f"after the first two minutes {percent(figures.java_growth)}",
+            f"after the first two minutes {growth_text(figures.java_growth)}",
         ),
         ("worker's threads", f"{first.worker_threads} -> {last.worker_threads}"),
         ("Java's threads", f"{first.java_threads} -> {last.java_threads}"),
@@ -86,7 +86,7 @@ def write_report(figures: SoakFigures, folder: Path) -> Path:
     return text
 
 
-def percent(share: float | None) -> str:
+def growth_text(share: float | None) -> str:
     return "too short to tell" if share is None else f"{share:+.1%}"
 
 
