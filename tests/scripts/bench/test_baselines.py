@@ -37,6 +37,7 @@ def photo() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow  # two forward passes of ResNet-50 at 520 px
 def test_the_recipe_gives_our_mask(preset: Preset, plain: nn.Module, photo: bytes) -> None:
     mask = np.asarray(Image.open(io.BytesIO(recipe(plain, preset, photo))))
     image = Image.open(io.BytesIO(photo))
