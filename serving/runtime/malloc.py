@@ -9,7 +9,7 @@ what eight at once need.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Callable
 
 # Seconds between two calls of `trim_memory`: one takes some 10 ms, and the next forward up to 40 to
 # get its pages back. 3,000 photos of 60 sizes, in batches, on small maps: with a call every 20
@@ -48,9 +48,10 @@ def trim_memory() -> bool:
     return True
 
 
-def _libc_function(name: str) -> Any:
+def _libc_function(name: str) -> Callable[..., int] | None:
     """A function of the C library of this process; None where it has none of the name."""
     try:
-        return getattr(ctypes.CDLL(None), name)
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+        return function
     except (AttributeError, OSError, TypeError):
         return None

@@ -114,7 +114,8 @@ class SegmentationService:
         self.reporter = Reporter(model.preset.labels)
         self.counted_graph_events = Counter[str]()
         self.trimmed = time.monotonic()
-        self.model_card = Response.json(model_card(model.preset, self.info, self.limits))
+        card = Response.json(model_card(model.preset, self.info, self.limits))
+        self.model_card = replace(card, headers=self.info.headers())
         self.viewer = viewer_response(model.preset)
 
     def respond(self, requests: Sequence[HttpRequest]) -> BatchResult:

@@ -75,8 +75,8 @@ def test_the_mask_is_the_one_in_process(
     path: str,
     arguments: dict[str, object],
 ) -> None:
-    answer = http.post(front.url + path, timeout=TIMEOUT, **arguments)  # type: ignore[arg-type]
-    assert np.array_equal(mask_of(answer), model.mask_in_process(PHOTO))
+    response = http.post(front.url + path, timeout=TIMEOUT, **arguments)  # type: ignore[arg-type]
+    assert np.array_equal(mask_of(response), model.mask_in_process(PHOTO))
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "WebP", "PNG", "TIFF"])
@@ -85,8 +85,8 @@ def test_a_photo_that_curl_declares_a_form(
 ) -> None:
     data = encoded(photo(75, 113), image_format)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = http.post(front.predictions, data=data, headers=form, timeout=TIMEOUT)
-    assert np.array_equal(mask_of(answer), model.mask_in_process(data))
+    response = http.post(front.predictions, data=data, headers=form, timeout=TIMEOUT)
+    assert np.array_equal(mask_of(response), model.mask_in_process(data))
 
 
 def test_the_page_opens_with_the_token_as_password(front: Gateway) -> None:
@@ -106,20 +106,20 @@ def test_the_page_opens_with_the_token_as_password(front: Gateway) -> None:
 
 def test_ready_and_live_without_the_token(front: Gateway) -> None:
     for probe in ("ready", "live"):
-        answer = requests.get(
+        response = requests.get(
             f"{front.url}/{probe}", verify=str(front.certificate), timeout=TIMEOUT
         )
-        assert answer.json() == {"status": probe}
+        assert response.json() == {"status": probe}
 
 
 def test_errors_are_the_services_own(front: Gateway, http: requests.Session) -> None:
-    answer = http.post(front.predictions, data=b"no photo", timeout=TIMEOUT)
-    assert answer.status_code == 415
-    assert answer.json()["error"]["code"] == "unsupported_format"
+    response = http.post(front.predictions, data=b"no photo", timeout=TIMEOUT)
+    assert response.status_code == 415
+    assert response.json()["error"]["code"] == "unsupported_format"
 
 
 @pytest.mark.parametrize("category", ["urlencoded", "multipart", "path", "broken http"])
-def test_what_torchserve_itself_would_answer_500(
+def test_what_torchserve_itself_would_response_500(
     model: RunningModel, front: Gateway, category: str
 ) -> None:
     hostile = [seen for seen in map(hostile_request, range(1000)) if seen.category == category]
@@ -157,6 +157,6 @@ def test_no_photo_is_lost_while_workers_are_killed(model: RunningModel, front: G
     assert not bare.load.outcomes["another's response"]
 
 
-def mask_of(answer: requests.Response) -> np.ndarray:
-    assert answer.status_code == 200, answer.text
-    return np.asarray(Image.open(io.BytesIO(answer.content)))
+def mask_of(response: requests.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    return np.asarray(Image.open(io.BytesIO(response.content)))

@@ -49,9 +49,9 @@ def documented_inputs() -> Iterator[tuple[str, str, bytes]]:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_every_output(model: RunningModel, contract: OpenAPI, output: str) -> None:
-    answer = ask(model, contract, f"{PREDICTIONS}/{VERSION}/{output}", IMAGE, "image/png")
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == FORMATS[output].media_type
+    response = ask(model, contract, f"{PREDICTIONS}/{VERSION}/{output}", IMAGE, "image/png")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == FORMATS[output].media_type
 
 
 @pytest.mark.parametrize(("name", "media_type", "body"), list(documented_inputs()))
@@ -94,9 +94,9 @@ def test_every_error_that_a_request_can_cause(model: RunningModel, contract: Ope
     for body, headers, suffix in sent:
         path = f"{PREDICTIONS}/{VERSION}/{suffix}" if suffix else PREDICTIONS
         request = requests.Request("POST", model.service.url + path, headers=headers, data=body)
-        answer = exchange(contract, request, check_request=False)
-        code = answer.json()["error"]["code"]
-        assert answer.status_code == documented[code], code
+        response = exchange(contract, request, check_request=False)
+        code = response.json()["error"]["code"]
+        assert response.status_code == documented[code], code
         found.add(code)
     unprovoked = {"answer_too_large", "image_too_slow", "internal_error", "overloaded"}
     assert documented.keys() - found == unprovoked
@@ -120,17 +120,19 @@ def test_the_page_and_the_card(model: RunningModel, contract: OpenAPI) -> None:
     assert {entry["name"] for entry in outputs} >= set(FORMATS)
 
 
-def test_an_answer_that_breaks_the_contract_is_found(
+def test_a_response_that_breaks_the_contract_is_found(
     model: RunningModel, contract: OpenAPI
 ) -> None:
     url = f"{model.service.url}/v1/models/segmenter:predict"
     request = requests.Request("POST", url, json={"instances": [{"b64": ""}]}).prepare()
-    answer = requests.Response()
-    answer.status_code = 200
-    answer.headers["Content-Type"] = "application/json"
-    answer._content = b'{"predictions": [{"mask": 1}]}'
+    response = requests.Response()
+    response.status_code = 200
+    response.headers["Content-Type"] = "application/json"
+    response._content = b'{"predictions": [{"mask": 1}]}'
     with pytest.raises(InvalidData):
-        contract.validate_response(RequestsOpenAPIRequest(request), RequestsOpenAPIResponse(answer))
+        contract.validate_response(
+            RequestsOpenAPIRequest(request), RequestsOpenAPIResponse(response)
+        )
 
 
 def ask(
@@ -149,6 +151,6 @@ def exchange(
     if check_request:
         contract.validate_request(RequestsOpenAPIRequest(prepared))
     with requests.Session() as session:
-        answer = session.send(prepared, timeout=60)
-    contract.validate_response(RequestsOpenAPIRequest(prepared), RequestsOpenAPIResponse(answer))
-    return answer
+        response = session.send(prepared, timeout=60)
+    contract.validate_response(RequestsOpenAPIRequest(prepared), RequestsOpenAPIResponse(response))
+    return response

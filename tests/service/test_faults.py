@@ -1,4 +1,4 @@
-"""Faults on a real TorchServe: what clients see, when they are answered again, and by whose mask.
+"""Faults on a real TorchServe: what clients see, when it recovers, and whose mask they get.
 
 `pytest -s tests/service/test_faults.py` prints the table of docs/faults.md at its end.
 """
@@ -39,7 +39,9 @@ from tests.photos import agreement, encoded, photo
 from tests.scripts.launch.running import processes_of
 from tests.service.conftest import RunningModel
 
-TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
+pytestmark = pytest.mark.service
+
+TIMEOUT = 60  # seconds: a bound against hanging, far above what a response takes
 
 # TorchServe's settings here: seconds and requests small enough to be exceeded in a test.
 RESPONSE_TIMEOUT = 6
@@ -51,7 +53,7 @@ BATCH = 8
 DIED = (500, 507)
 
 # The archive's own handler, with a network whose faults are files in a folder:
-#   wait    it does not answer before the file is gone
+#   wait    it does not respond before the file is gone
 #   memory  it is out of memory for more images at once than the file says
 HANDLER = """
 import time
@@ -60,7 +62,7 @@ from pathlib import Path
 
 import torch
 
-import answering
+import sound_handler
 
 FAULTS = Path({faults!r})
 
@@ -77,10 +79,11 @@ def frail(net):
     return forward
 
 
-class Frail(answering.SegmentationHandler):
+class Frail(sound_handler.SegmentationHandler):
     def initialize(self, context):
         super().initialize(context)
-        self.model = replace(self.model, net=frail(self.model.net))
+        model = self.service.model
+        self.service.model = replace(model, net=frail(model.net))
 """
 
 
@@ -94,7 +97,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a client got, and when, in seconds of time.monotonic(); status 0: no answer."""
+    """What a client got, and when, in seconds of time.monotonic(); status 0: no response."""
 
     sent: float
     done: float
@@ -114,7 +117,7 @@ class Row:
 def table() -> Iterator[list[Row]]:
     rows: list[Row] = []
     yield rows
-    print("\n\n| fault | what clients see | answered again after |\n|---|---|---|")
+    print("\n\n| fault | what clients see | recovers after |\n|---|---|---|")
     for row in rows:
         print(f"| {row.fault} | {row.client_sees} | {row.recovery} |")
 
@@ -139,7 +142,7 @@ def frail(
     content = tmp_path_factory.mktemp("frail")
     with zipfile.ZipFile(archive) as file:
         file.extractall(content)
-    (content / "handler.py").rename(content / "answering.py")
+    (content / "handler.py").rename(content / "sound_handler.py")
     (content / "handler.py").write_text(HANDLER.format(faults=str(faults)))
     config = yaml.safe_load((content / "model-config.yaml").read_text())
     config.update(responseTimeout=RESPONSE_TIMEOUT, jobQueueSize=QUEUE)
@@ -170,13 +173,13 @@ def packed(content: Path, archive: Path) -> Path:
 def ask(http: requests.Session, url: str, picture: Picture) -> Reply:
     sent = time.monotonic()
     try:
-        answer = http.post(url, data=picture.body, timeout=TIMEOUT)
+        response = http.post(url, data=picture.body, timeout=TIMEOUT)
     except requests.RequestException as error:
         return Reply(sent, time.monotonic(), 0, False, str(error))
     done = time.monotonic()
-    if answer.status_code != 200:
-        return Reply(sent, done, answer.status_code, False, answer.text)
-    mask = np.asarray(Image.open(io.BytesIO(answer.content)))
+    if response.status_code != 200:
+        return Reply(sent, done, response.status_code, False, response.text)
+    mask = np.asarray(Image.open(io.BytesIO(response.content)))
     return Reply(sent, done, 200, agreement(mask, picture.mask) > 0.98, "")
 
 
@@ -215,8 +218,8 @@ def wait_until(condition: Callable[[], object], seconds: float = TIMEOUT) -> Non
 
 def described(model: RunningModel) -> dict[str, Any]:
     """TorchServe's view of the model: its settings, its worker."""
-    answer = session().get(f"{model.management_url}/models/segmenter", timeout=TIMEOUT)
-    (model_and_worker,) = answer.json()
+    response = session().get(f"{model.management_url}/models/segmenter", timeout=TIMEOUT)
+    (model_and_worker,) = response.json()
     return dict(model_and_worker)
 
 
@@ -265,13 +268,15 @@ def test_a_worker_killed_under_load(
     failed, seconds = fault_under_load(frail, pictures, BATCH + QUEUE // 2, kill)
 
     assert worker_pid(frail) != pid
-    assert len(failed) <= BATCH  # those in the worker's hands; who waited is answered by the next
+    assert (
+        len(failed) <= BATCH
+    )  # those in the worker's hands; who waited gets a response from the next
     assert all(reply.status in DIED and reply.sent < killed[0] for reply in failed), failed
     table.append(
         Row(
             "worker killed (SIGKILL) under load",
             f"{statuses(failed) or 'nothing'} for the batch in its hands ({len(failed)} of "
-            f"{BATCH + QUEUE // 2} clients here); who waits is answered by the next",
+            f"{BATCH + QUEUE // 2} clients here); who waits gets a response from the next",
             f"{seconds:.1f} s",
         )
     )
@@ -292,7 +297,7 @@ def test_a_worker_stopped_past_the_response_timeout(
         Row(
             "worker hangs (SIGSTOP) under load",
             f"{statuses(failed)} for the batch in its hands ({len(failed)} here), after "
-            "`responseTimeout`; who waits is answered by the next",
+            "`responseTimeout`; who waits gets a response from the next",
             f"{seconds:.1f} s, of which `responseTimeout` {RESPONSE_TIMEOUT} s (120 s as shipped)",
         )
     )
@@ -316,10 +321,10 @@ def test_more_requests_than_the_queue_holds(
             wait.unlink()
     replies = [one.result() for one in asked]
     refused = [reply for reply in replies if reply.status == 503]
-    answered = [reply for reply in replies if reply.status == 200]
-    assert len(refused) + len(answered) == count
-    assert len(answered) >= QUEUE + 1
-    assert all(reply.right for reply in answered)
+    succeeded = [reply for reply in replies if reply.status == 200]
+    assert len(refused) + len(succeeded) == count
+    assert len(succeeded) >= QUEUE + 1
+    assert all(reply.right for reply in succeeded)
     reply = ask(session(), frail.url, pictures[0])
     assert reply.right
     slowest = max(reply.done - reply.sent for reply in refused)
@@ -327,7 +332,7 @@ def test_more_requests_than_the_queue_holds(
         Row(
             "queue full",
             f"503 for those beyond it ({len(refused)} of {count} here), within {slowest:.1f} s; "
-            "the others their answers",
+            "the others their responses",
             "at once, when there is room",
         )
     )
@@ -345,10 +350,10 @@ def test_out_of_cuda_memory(
     assert all(reply.right for reply in replies), replies
 
     memory.write_text("0")
-    answer = session().post(frail.url, data=pictures[0].body, timeout=TIMEOUT)
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == "2"
-    assert answer.json()["error"]["code"] == "overloaded"
+    response = session().post(frail.url, data=pictures[0].body, timeout=TIMEOUT)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "2"
+    assert response.json()["error"]["code"] == "overloaded"
 
     memory.unlink()
     assert ask(session(), frail.url, pictures[0]).right
@@ -441,7 +446,7 @@ def test_another_model_does_not_go_into_service(
         start(packed(content, tmp_path / "other.mar"), tmp_path / "run", free_ports())
     seconds = time.monotonic() - started
     said = str(caught.value)
-    reason = "the model answers otherwise than when it was built"
+    reason = "the model responses otherwise than when it was built"
     assert said.startswith(
         f"the worker died: serving.runtime.loading.ArchiveError: {reason}: the golden"
     )

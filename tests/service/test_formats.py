@@ -1,4 +1,4 @@
-"""Every form of answer over HTTP: what its consumer reads of it is the PNG mask."""
+"""Every form of response over HTTP: what its consumer reads of it is the PNG mask."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.service.conftest import VERSION, RunningModel
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
+TIMEOUT = 60  # seconds: a bound against hanging, far above what a response takes
 
 PHOTOS = {
     "street": encoded(draw_street(), "PNG"),
@@ -84,8 +84,8 @@ OPTIONS = {"classes": "wall, 1", "threshold": "0.3"}
 )
 def test_options_by_every_way(model: RunningModel, arguments: dict[str, object]) -> None:
     whole = mask_of(model.url, "colours")
-    answer = post(model, f"/{VERSION}/confidence", data=SMALL)
-    confidence = np.asarray(Image.open(io.BytesIO(answer.content)))
+    response = post(model, f"/{VERSION}/confidence", data=SMALL)
+    confidence = np.asarray(Image.open(io.BytesIO(response.content)))
     void = void_id(model.preset.labels)
     is_kept = np.isin(whole, [1, 2]) & (confidence >= 0.3 * 255)
     assert is_kept.any()
@@ -141,9 +141,9 @@ def test_open_inference_with_binary_tensors(model: RunningModel) -> None:
     )
     assert response.status_code == 200, response.text
     length = int(response.headers[INFERENCE_HEADER_LENGTH])
-    answer = json.loads(response.content[:length])
-    (mask,) = answer["outputs"]
-    assert answer["id"] == "a"
+    response = json.loads(response.content[:length])
+    (mask,) = response["outputs"]
+    assert response["id"] == "a"
     assert mask["parameters"] == {"binary_data_size": len(response.content) - length}
     np.testing.assert_array_equal(
         np.frombuffer(response.content[length:], np.uint8).reshape(mask["shape"])[0],
@@ -151,7 +151,7 @@ def test_open_inference_with_binary_tensors(model: RunningModel) -> None:
     )
 
 
-def test_hugging_face_requests_get_its_answer(model: RunningModel) -> None:
+def test_hugging_face_requests_get_its_response(model: RunningModel) -> None:
     body = post(model, json={"inputs": SMALL_BASE64, "parameters": {"threshold": 0}}).content
     expected = mask_of(model.url, "colours")
     read = READERS["huggingface"](body, model.preset, expected.shape)

@@ -26,8 +26,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 def scraped(model: RunningModel) -> str:
     """What Prometheus reads after one request of each kind."""
     for name in FORMATS:
-        answer = requests.post(f"{model.url}/{VERSION}/{name}", data=tiny_image(), timeout=60)
-        assert answer.status_code == requests.codes.ok, name
+        response = requests.post(f"{model.url}/{VERSION}/{name}", data=tiny_image(), timeout=60)
+        assert response.status_code == requests.codes.ok, name
     assert requests.post(model.url, data=b"a=%zz", headers=FORM, timeout=60).status_code == 500
     assert requests.post(model.url, data=b"no image", timeout=60).status_code == 415
     # The last: what a worker wrote before is there when this is.
@@ -61,9 +61,9 @@ def test_a_stage_takes_as_long_in_the_figures_as_in_the_header(model: RunningMod
     """One request alone: what the histogram gains is what Server-Timing says."""
     before = figures_with(model, "segmenter_batch_seconds_count")
     count = "segmenter_batch_seconds_count{"
-    answer = requests.post(model.url, data=tiny_image(), timeout=60)
+    response = requests.post(model.url, data=tiny_image(), timeout=60)
     after = figures_with(model, f"{count}", more_than=value(before, count))
-    entries = [entry.split(";dur=") for entry in answer.headers["Server-Timing"].split(", ")]
+    entries = [entry.split(";dur=") for entry in response.headers["Server-Timing"].split(", ")]
     for stage, milliseconds in entries:
         key = f'segmenter_stage_seconds_sum{{stage="{stage}"'
         if stage == "batch":

@@ -39,7 +39,7 @@ CHROMIUM = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# What the browser itself says of an answer that is not 2xx, which some tests want.
+# What the browser itself says of a response that is not 2xx, which some tests want.
 STATUS_NOTE = "Failed to load resource"
 
 
@@ -73,8 +73,8 @@ class Viewer:
         )
         return np.array(values, np.uint8).reshape(height, width, 4)
 
-    def answer(self, output: str, content: bytes = PHOTO) -> bytes:
-        """What the service answers without the page."""
+    def response(self, output: str, content: bytes = PHOTO) -> bytes:
+        """What the service responses without the page."""
         response = requests.post(
             self.url, files={"image": content}, data={"output": output}, timeout=TIMEOUT
         )
@@ -82,7 +82,7 @@ class Viewer:
         return response.content
 
     def mask(self, content: bytes = PHOTO) -> np.ndarray:
-        return np.array(Image.open(io.BytesIO(self.answer("mask", content))))
+        return np.array(Image.open(io.BytesIO(self.response("mask", content))))
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +119,11 @@ def viewer(
     assert {urlsplit(url)[:2] for url in beyond} == {origin}
 
 
-def test_the_legend_says_what_the_answer_says(viewer: Viewer, model: RunningModel) -> None:
+def test_the_legend_says_what_the_response_says(viewer: Viewer, model: RunningModel) -> None:
     known = viewer.page.locator("#known li").all_inner_texts()
     assert known == list(model.preset.labels)
     viewer.show()
-    found = json.loads(viewer.answer("json"))["classes"]
+    found = json.loads(viewer.response("json"))["classes"]
     assert len(found) > 2
     for entry, row in zip(found, viewer.page.locator("#legend li").all(), strict=True):
         share, confidence = (f"{100 * entry[key]:.1f} %" for key in ("fraction", "confidence"))
@@ -143,7 +143,7 @@ def test_a_class_alone_or_hidden(viewer: Viewer) -> None:
     page = viewer.page
     viewer.show()
     mask = viewer.mask()
-    coloured = next(x for x in json.loads(viewer.answer("json"))["classes"] if any(x["colour"]))
+    coloured = next(x for x in json.loads(viewer.response("json"))["classes"] if any(x["colour"]))
     isolate = page.get_by_role("button", name=f"Isolate {coloured['label']}")
     hide = page.get_by_role("button", name=f"Hide {coloured['label']}")
 
@@ -169,14 +169,14 @@ def test_the_slider_fades_the_overlay(viewer: Viewer) -> None:
     expect(viewer.page.locator("#overlay")).to_have_css("opacity", "0.25")
 
 
-def test_a_download_is_the_answer_byte_for_byte(viewer: Viewer) -> None:
+def test_a_download_is_the_response_byte_for_byte(viewer: Viewer) -> None:
     viewer.show(name="a.png")
     names = {"mask": "a-mask.png", "overlay": "a-overlay.jpg", "json": "a-classes.json"}
     for output, name in names.items():
         with viewer.page.expect_download() as download:
             viewer.page.locator(f"#saves [value={output}]").click()
         assert download.value.suggested_filename == name
-        assert Path(download.value.path()).read_bytes() == viewer.answer(output)
+        assert Path(download.value.path()).read_bytes() == viewer.response(output)
 
 
 def test_the_confidence_map(viewer: Viewer) -> None:
@@ -186,7 +186,7 @@ def test_the_confidence_map(viewer: Viewer) -> None:
     expect(toggle).to_have_attribute("aria-pressed", "true")
     expect(viewer.page.locator("#scale")).to_be_visible()
     expect(viewer.page.locator("#overlay")).to_be_hidden()
-    confidence = np.array(Image.open(io.BytesIO(viewer.answer("confidence"))))
+    confidence = np.array(Image.open(io.BytesIO(viewer.response("confidence"))))
     assert np.array_equal(viewer.pixels("sureness")[..., 0], confidence)
     toggle.click()
     expect(viewer.page.locator("#overlay")).to_be_visible()
@@ -275,7 +275,7 @@ def test_the_curl_line_gives_what_is_on_screen(viewer: Viewer, shown: str, tmp_p
     output = "overlay" if shown == "alone" else shown
     data = {"output": output}
     if shown == "alone":
-        data["classes"] = str(json.loads(viewer.answer("json"))["classes"][1]["id"])
+        data["classes"] = str(json.loads(viewer.response("json"))["classes"][1]["id"])
     expected = requests.post(viewer.url, files={"image": content}, data=data, timeout=TIMEOUT)
     assert saved.read_bytes() == expected.content
     assert saved.name == shlex.split(line)[-1]
@@ -378,7 +378,7 @@ def test_a_new_photo_ends_the_question_about_the_last(viewer: Viewer) -> None:
     viewer.page.route(viewer.url, hold_the_first)
     with viewer.page.expect_request(viewer.url):
         viewer.choose(PHOTO, "first.png")
-    # The browser tells of the end when it comes to it, even after the second answer is shown.
+    # The browser tells of the end when it comes to it, even after the second response is shown.
     with viewer.page.expect_event("requestfailed") as ended:
         viewer.show(encoded(photo(60, 80, seed=1), "PNG"), "second.png")
     assert ended.value.failure == "net::ERR_ABORTED"

@@ -20,7 +20,7 @@ B64 = base64.b64encode(PHOTO).decode()
 V1 = {"instances": [{"b64": B64}]}
 V2 = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]}]}
 CORRUPT = b"\x89PNG\r\n\x1a\n" + b"\0" * 100 + b"IEND\xaeB`\x82"
-TIMEOUT = 60  # seconds: a bound against hanging, far above what an answer takes
+TIMEOUT = 60  # seconds: a bound against hanging, far above what a response takes
 
 
 def post(model: RunningModel, path: str = "", **arguments: object) -> requests.Response:
@@ -88,7 +88,7 @@ def test_every_format_is_read(model: RunningModel, image_format: str) -> None:
     assert np.array_equal(mask_of(post(model, data=data)), model.mask_in_process(data))
 
 
-def test_kserve_paths_answer_in_their_own_protocol(model: RunningModel) -> None:
+def test_kserve_paths_response_in_their_own_protocol(model: RunningModel) -> None:
     host = model.url.split("/predictions/")[0]
     expected = model.mask_in_process(PHOTO)
     v1 = requests.post(host + "/v1/models/segmenter:predict", json=V1, timeout=TIMEOUT)
@@ -147,11 +147,11 @@ def test_the_outputs_agree_with_each_other(model: RunningModel) -> None:
     overlay = Image.open(io.BytesIO(post(model, f"/{VERSION}/overlay", data=PHOTO).content))
     assert (overlay.format, overlay.size) == ("JPEG", (113, 75))
 
-    answer = post(model, f"/{VERSION}/json", data=PHOTO).json()
-    assert answer["size"] == {"width": 113, "height": 75}
-    assert answer["model"]["name"] == model.preset.name
-    assert sum(entry["pixels"] for entry in answer["classes"]) == mask.size
-    for entry in answer["classes"]:
+    response = post(model, f"/{VERSION}/json", data=PHOTO).json()
+    assert response["size"] == {"width": 113, "height": 75}
+    assert response["model"]["name"] == model.preset.name
+    assert sum(entry["pixels"] for entry in response["classes"]) == mask.size
+    for entry in response["classes"]:
         here = mask == entry["id"]
         assert entry["label"] == model.preset.labels[entry["id"]]
         assert entry["pixels"] == here.sum()
@@ -211,7 +211,7 @@ def test_the_error_table(
         assert trace not in response.text
 
 
-def test_every_answer_is_signed(model: RunningModel) -> None:
+def test_every_response_is_signed(model: RunningModel) -> None:
     for data in (PHOTO, b"no image"):
         headers = post(model, data=data).headers
         assert headers["Model-Name"] == model.preset.name
@@ -229,10 +229,10 @@ def test_a_browser_gets_the_page(model: RunningModel) -> None:
 
 
 def test_describe_is_the_model_card(model: RunningModel) -> None:
-    answer = requests.get(
+    response = requests.get(
         f"{model.management_url}/models/segmenter?customized=true", timeout=TIMEOUT
     )
-    card = answer.json()[0]["customizedMetadata"]
+    card = response.json()[0]["customizedMetadata"]
     card = json.loads(card) if isinstance(card, str) else card
     assert [entry["label"] for entry in card["classes"]] == list(model.preset.labels)
     assert model.digest in json.dumps(card)
@@ -245,7 +245,7 @@ def test_a_describe_header_from_a_client_changes_nothing(model: RunningModel) ->
     )
 
 
-def test_clients_at_once_each_get_their_own_answer(model: RunningModel) -> None:
+def test_clients_at_once_each_get_their_own_response(model: RunningModel) -> None:
     bodies = []
     for seed in range(24):
         body = encoded(photo(60 + 5 * (seed % 3), 90, seed), "PNG")

@@ -10,10 +10,10 @@ from serving.errors import RequestError, client_error, internal_error, out_of_me
 from serving.types import Response
 
 
-def error_of(answer: Response) -> dict[str, Any]:
-    assert answer.content_type == "application/json"
-    assert answer.body.isascii()
-    document = json.loads(answer.body)
+def error_of(response: Response) -> dict[str, Any]:
+    assert response.content_type == "application/json"
+    assert response.body.isascii()
+    document = json.loads(response.body)
     assert list(document) == ["error"]
     assert list(document["error"])[:2] == ["code", "message"]
     error: dict[str, Any] = document["error"]
@@ -32,20 +32,20 @@ def error_of(answer: Response) -> dict[str, Any]:
     ],
 )
 def test_a_fault_of_the_senders(error: ImageError | RequestError, status: int) -> None:
-    answer = client_error(error)
-    assert answer.status == status
-    assert error_of(answer) == {"code": error.code, "message": error.message, **error.details}
+    response = client_error(error)
+    assert response.status == status
+    assert error_of(response) == {"code": error.code, "message": error.message, **error.details}
 
 
 def test_our_own_fault_names_the_request_and_nothing_else() -> None:
-    answer = internal_error("5d0e4a4c-94a0")
-    assert answer.status == 500
-    assert error_of(answer).keys() == {"code", "message", "request_id"}
-    assert error_of(answer)["request_id"] == "5d0e4a4c-94a0"
+    response = internal_error("5d0e4a4c-94a0")
+    assert response.status == 500
+    assert error_of(response).keys() == {"code", "message", "request_id"}
+    assert error_of(response)["request_id"] == "5d0e4a4c-94a0"
 
 
 def test_overload_says_when_to_come_back() -> None:
-    answer = out_of_memory()
-    assert answer.status == 503
-    assert error_of(answer)["code"] == "overloaded"
-    assert int(answer.headers["Retry-After"]) == error_of(answer)["retry_after"] >= 1
+    response = out_of_memory()
+    assert response.status == 503
+    assert error_of(response)["code"] == "overloaded"
+    assert int(response.headers["Retry-After"]) == error_of(response)["retry_after"] >= 1

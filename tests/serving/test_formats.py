@@ -40,7 +40,7 @@ def segmentation(request: SegmentationRequest) -> Segmentation:
     )
 
 
-def answer_to(output: str, preset: Preset, info: ModelInfo) -> Response:
+def response_in(output: str, preset: Preset, info: ModelInfo) -> Response:
     request = SegmentationRequest(b"", output)
     return encode(request, segmentation(request), preset, info)
 
@@ -56,9 +56,9 @@ def test_suffixes_are_unique() -> None:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelInfo) -> None:
-    answer = answer_to(output, preset, info)
-    assert (answer.status, answer.content_type) == (200, MEDIA_TYPES[output])
-    assert answer.body
+    response = response_in(output, preset, info)
+    assert (response.status, response.content_type) == (200, MEDIA_TYPES[output])
+    assert response.body
 
 
 @pytest.mark.parametrize("output", [n for n, entry in FORMATS.items() if entry.needs_confidence])
@@ -110,19 +110,19 @@ def test_media_types_are_the_contracts() -> None:
 
 
 def test_mask(preset: Preset, info: ModelInfo) -> None:
-    image = Image.open(io.BytesIO(answer_to("mask", preset, info).body))
+    image = Image.open(io.BytesIO(response_in("mask", preset, info).body))
     assert (image.format, image.mode, image.size) == ("PNG", "P", (4, 3))
     assert np.array_equal(np.array(image), MASK)
     assert tuple(np.array(image.convert("RGB"))[0, 3]) == preset.palette[1]
 
 
 def test_overlay(preset: Preset, info: ModelInfo) -> None:
-    image = Image.open(io.BytesIO(answer_to("overlay", preset, info).body))
+    image = Image.open(io.BytesIO(response_in("overlay", preset, info).body))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (4, 3))
 
 
 def test_json(preset: Preset, info: ModelInfo) -> None:
-    body = json.loads(answer_to("json", preset, info).body)
+    body = json.loads(response_in("json", preset, info).body)
     assert body["size"] == {"width": 4, "height": 3}
     assert body["model"] == {"name": "toy", "version": "1.0", "digest": "sha256:" + "0" * 64}
     assert [entry["label"] for entry in body["classes"]] == ["background", "car", "road"]
@@ -135,7 +135,7 @@ def test_json(preset: Preset, info: ModelInfo) -> None:
 
 
 def test_confidence(preset: Preset, info: ModelInfo) -> None:
-    body = answer_to("confidence", preset, info).body
+    body = response_in("confidence", preset, info).body
     image = Image.open(io.BytesIO(body))
     assert (image.format, image.mode) == ("PNG", "L")
     assert np.array_equal(np.array(image), CONFIDENCE)
@@ -144,7 +144,7 @@ def test_confidence(preset: Preset, info: ModelInfo) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_npy(preset: Preset, info: ModelInfo, dtype: type[np.integer]) -> None:
     mask: np.ndarray = np.asfortranarray(MASK.astype(dtype))
-    answer = encode(SegmentationRequest(b"", "npy"), Segmentation(mask, None, None), preset, info)
-    array = np.load(io.BytesIO(answer.body))
+    response = encode(SegmentationRequest(b"", "npy"), Segmentation(mask, None, None), preset, info)
+    array = np.load(io.BytesIO(response.body))
     assert array.dtype == dtype
     assert np.array_equal(array, MASK)

@@ -200,7 +200,7 @@ def test_logits_that_are_no_numbers_spoil_only_their_own_cells(value: float) -> 
 
 
 def test_logits_equal_up_to_their_last_bits() -> None:
-    # Rounding alone decides here, and may contradict itself; there must be an answer all the same.
+    # Rounding alone decides here, and may contradict itself; there must be a response all the same.
     logits = 1e6 + 0.1 * torch.randn(1, 21, 9, 9, generator=torch.Generator().manual_seed(0))
 
     assert_winners(class_mask(logits, (300, 300)), logits, (300, 300))

@@ -124,7 +124,7 @@ class TestProtocol:
             ("application/json", "coco", "coco"),
         ],
     )
-    def test_is_answered_in_its_own_form_unless_another_is_named(
+    def test_response_is_in_its_own_form_unless_another_is_named(
         self,
         body: dict[str, object],
         output: str,

@@ -1,4 +1,4 @@
-"""Every form of answer that holds the whole mask gives it back to its consumer's own decoder."""
+"""Every form of response that holds the whole mask gives it back to its consumer's own decoder."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def test_round_trip(
     info: ModelInfo,
 ) -> None:
     selected = select(segmentation, options, void_id(any_preset.labels))
-    answer = encode(SegmentationRequest(b"", output, options), selected, any_preset, info)
-    assert answer.content_type == FORMATS[output].media_type
-    read = READERS[output](answer.body, any_preset, SIZE)
+    response = encode(SegmentationRequest(b"", output, options), selected, any_preset, info)
+    assert response.content_type == FORMATS[output].media_type
+    read = READERS[output](response.body, any_preset, SIZE)
     np.testing.assert_array_equal(read, selected.mask)
 
 
 @pytest.mark.parametrize("output", READERS)
 def test_nothing_but_void(output: str, preset: Preset, info: ModelInfo) -> None:
     void = Segmentation(np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), None)
-    answer = encode(SegmentationRequest(b"", output), void, preset, info)
-    assert not READERS[output](answer.body, preset, (3, 4)).any()
+    response = encode(SegmentationRequest(b"", output), void, preset, info)
+    assert not READERS[output](response.body, preset, (3, 4)).any()
 
 
 @pytest.mark.parametrize("output", ["coco", "labelstudio", "cvat"])
@@ -73,15 +73,15 @@ def test_annotations_are_of_classes_not_of_void(
 ) -> None:
     void = void_id(any_preset.labels)
     selected = select(segmentation, Options(frozenset({2})), void)
-    answer = json.loads(encode(SegmentationRequest(b"", output), selected, any_preset, info).body)
+    response = json.loads(encode(SegmentationRequest(b"", output), selected, any_preset, info).body)
     if output == "coco":
-        assert [entry["category_id"] for entry in answer["annotations"]] == [2]
-        categories = [entry["id"] for entry in answer["categories"]]
+        assert [entry["category_id"] for entry in response["annotations"]] == [2]
+        categories = [entry["id"] for entry in response["categories"]]
         assert categories == [index for index in range(3) if index != void]
     elif output == "labelstudio":
-        assert [region["value"]["brushlabels"] for region in answer["result"]] == [["car"]]
+        assert [region["value"]["brushlabels"] for region in response["result"]] == [["car"]]
     else:
-        assert [shape["label"] for shape in answer] == ["car"]
+        assert [shape["label"] for shape in response] == ["car"]
 
 
 def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info: ModelInfo) -> None:
@@ -94,16 +94,16 @@ def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info:
         frozenset({"mask"}),
     )
     request = SegmentationRequest(b"", "open-inference", tensors=tensors)
-    answer = encode(request, segmentation, preset, info)
-    assert answer.content_type == "application/octet-stream"
-    length = int(answer.headers[INFERENCE_HEADER_LENGTH])
-    document = json.loads(answer.body[:length])
+    response = encode(request, segmentation, preset, info)
+    assert response.content_type == "application/octet-stream"
+    length = int(response.headers[INFERENCE_HEADER_LENGTH])
+    document = json.loads(response.body[:length])
     in_json, in_binary = document["outputs"]
     assert document["id"] == "7"
     assert in_json["data"] == segmentation.confidence.ravel().tolist()  # type: ignore[union-attr]
     assert in_binary["parameters"] == {"binary_data_size": segmentation.mask.size}
     assert "data" not in in_binary
-    assert answer.body[length:] == segmentation.mask.tobytes()
+    assert response.body[length:] == segmentation.mask.tobytes()
 
 
 def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None:
@@ -111,21 +111,21 @@ def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None
     many = replace(preset, labels=tuple(map(str, range(301))), palette=((0, 0, 0),) * 301)
     for binary, expected in ((frozenset[str](), [0, 300]), (frozenset({"mask"}), None)):
         request = SegmentationRequest(b"", "open-inference", tensors=TensorOptions(binary=binary))
-        answer = encode(request, Segmentation(mask, None, None), many, info)
-        (tensor,) = json.loads(answer.body[: answer.body.rindex(b"]") + 2])["outputs"]
+        response = encode(request, Segmentation(mask, None, None), many, info)
+        (tensor,) = json.loads(response.body[: response.body.rindex(b"]") + 2])["outputs"]
         assert tensor["datatype"] == "INT32"
         assert tensor.get("data") == expected
-    assert answer.body.endswith((0).to_bytes(4, "little") + (300).to_bytes(4, "little"))
+    assert response.body.endswith((0).to_bytes(4, "little") + (300).to_bytes(4, "little"))
 
 
 def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None:
     """Specks of two classes in opposite corners: 8 megapixels of boxes, and 17."""
-    for side, is_answered in ((2000, True), (2900, False)):
+    for side, is_within in ((2000, True), (2900, False)):
         mask = np.zeros((side, side), np.uint8)
         mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
         found = Segmentation(mask, np.zeros_like(mask), None)
         request = SegmentationRequest(b"", "cvat")
-        if is_answered:
+        if is_within:
             read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
             np.testing.assert_array_equal(read, mask)
         else:

@@ -49,10 +49,10 @@ def page(preset: Preset) -> Page:
 
 
 def test_small_html(preset: Preset) -> None:
-    answer = viewer_response(preset)
-    assert (answer.status, answer.content_type) == (200, "text/html; charset=utf-8")
-    assert answer.body.startswith(b"<!DOCTYPE html>")
-    assert len(answer.body) < 40_000
+    response = viewer_response(preset)
+    assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
+    assert response.body.startswith(b"<!DOCTYPE html>")
+    assert len(response.body) < 40_000
 
 
 @pytest.mark.parametrize("kind", ["script", "style"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 
 from model.optimize.cuda_errors import is_out_of_memory
 from serving.runtime.device import (
+    EXIT_DEVICE_LOST,
     download,
     largest_group,
     pick_device,
@@ -99,6 +102,35 @@ def test_images_go_up_as_one_batch(device: torch.device) -> None:
 def test_masks_come_down_unchanged(device: torch.device) -> None:
     mask = torch.randint(256, (5, 7), dtype=torch.uint8)
     assert (download(mask.to(device)) == mask.numpy()).all()
+
+
+LOST = """
+import torch
+from serving.runtime import device
+
+def synchronize(_):
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+torch.cuda.synchronize = synchronize
+device.exit_if_lost(torch.device("cpu"))
+print("a CPU cannot be lost", flush=True)
+device.exit_if_lost(torch.device("cuda:0"))
+print("still running")
+"""
+
+
+def test_a_worker_exits_when_its_gpu_is_lost() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LOST],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == EXIT_DEVICE_LOST == 69
+    assert result.stdout == "a CPU cannot be lost\n"
+    assert "device-side assert" in result.stderr
 
 
 def test_a_gpu_takes_the_whole_batch_and_a_cpu_four() -> None:
