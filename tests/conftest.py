@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -14,6 +15,10 @@ Net = TypeVar("Net", bound=nn.Module)
 # A shell starts `make test &` with Ctrl-C ignored, and its children inherit that: tests that send
 # Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis' deadline of 200 ms for an example would fail tests on a busy machine.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Fixtures that start TorchServe, nginx, Chromium or promtool, or a port for an instance.
 SERVICE_FIXTURES = frozenset(

@@ -25,6 +25,8 @@ from tests.deploy.kills import worker_of
 from tests.deploy.stub import VERSION
 from tests.scripts.launch.echo import ECHO, archive_of
 
+pytestmark = pytest.mark.service
+
 TIMEOUT = 60  # seconds: a bound against hanging
 
 

@@ -17,6 +17,7 @@ from tests.conftest import randomize
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
+@pytest.mark.slow
 def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits_and_masks(
     backbone: str,
 ) -> None:
@@ -45,7 +46,13 @@ def test_torchvision_checkpoints_load_strictly_and_give_the_same_logits_and_mask
 
 @pytest.mark.parametrize("features", ["layer3", "layer4"])
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        name if name in ("resnet18", "resnet50") else pytest.param(name, marks=pytest.mark.slow)
+        for name in BACKBONES
+    ],
+)
 def test_every_backbone_keeps_its_output_stride_on_odd_sizes(
     backbone: str, output_stride: int, features: str
 ) -> None:

@@ -130,6 +130,7 @@ def test_requests_in_flight_are_bounded(here: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_killed_and_resumed(here: Path, number: signal.Signals) -> None:
     """Every image is served once, those in flight at the kill at most twice."""
     concurrency = 4

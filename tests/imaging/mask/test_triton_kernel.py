@@ -57,6 +57,7 @@ for name, (logits, size) in CASES.items():
 """
 
 
+@pytest.mark.slow
 def test_in_the_interpreter_it_gives_the_plain_masks() -> None:
     """Triton's interpreter runs the kernel in NumPy, on any machine."""
     environment = {**os.environ, "TRITON_INTERPRET": "1"}  # read when Triton is imported
@@ -77,6 +78,7 @@ def test_in_the_interpreter_it_gives_the_plain_masks() -> None:
 
 @pytest.mark.parametrize("with_confidence", [False, True])
 @pytest.mark.parametrize("architecture", [75, 80, 89, 90, 100, 120])
+@pytest.mark.slow
 def test_it_compiles_for_gpus_that_are_not_here(
     architecture: int, with_confidence: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ from scripts.common.terminal import ROOT
 from scripts.common.version import project_version
 from tests.archives import unpacked_archive
 
+pytestmark = pytest.mark.slow  # most tests build an archive
+
 
 @pytest.fixture
 def preset_file(tmp_path: Path) -> Path:

@@ -38,6 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("contender", [name for name in CONTENDERS if name != "max-autotune"])
+@pytest.mark.slow
 def test_contenders_give_the_same_classes(contender: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # restored afterwards
     (figure,) = figures_of("resnet50", contender, CPU, [(33, 49)], [2])
@@ -80,6 +81,7 @@ def test_every_convolution_is_listed() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("section", ["convolutions", "shapes", "mask"])
+@pytest.mark.slow
 def test_sections_run_without_a_gpu(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

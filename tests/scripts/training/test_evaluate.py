@@ -255,6 +255,7 @@ def test_a_preset_without_weights_asks_for_them(
     assert "drawn names no weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_masks_in_bf16_are_those_in_fp32() -> None:
     """With trained weights; on CamVid's validation frames 99.93 % of the pixels agree."""
     preset = load_preset("street-resnet18")

@@ -35,6 +35,7 @@ def run(preset: Path, data: Path, output: Path, *more: str) -> int:
     return train.main([*flags, "--crop", "48", "64", *more])
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_weights_that_load(
     preset: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_run_learns_and_leaves_weights_that_load(
 
 
 @pytest.mark.parametrize("steps_before", [4, 7], ids=["coarse", "fine"])
+@pytest.mark.slow
 def test_a_stopped_run_resumes_as_if_it_had_not_been(
     preset: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:

@@ -97,6 +97,7 @@ def not_a_number(net: Segmenter) -> None:
     "fault",
     [other_weights, lost_convolution, exchanged_colours, atrous_rate, louder, not_a_number],
 )
+@pytest.mark.slow
 def test_another_model_does_not_go_into_service(
     folder: Path, preset: Preset, fault: Callable[[Segmenter], None]
 ) -> None:
