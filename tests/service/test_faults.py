@@ -446,10 +446,8 @@ def test_another_model_does_not_go_into_service(
         start(packed(content, tmp_path / "other.mar"), tmp_path / "run", free_ports())
     seconds = time.monotonic() - started
     said = str(caught.value)
-    reason = "the model responses otherwise than when it was built"
-    assert said.startswith(
-        f"the worker died: serving.runtime.loading.ArchiveError: {reason}: the golden"
-    )
+    reason = "the model does not reproduce the golden image"
+    assert said.startswith(f"the worker died: serving.runtime.loading.ArchiveError: {reason}: its")
     assert "\n" not in said
     assert processes_of(tmp_path / "run") == []
     table.append(

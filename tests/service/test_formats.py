@@ -141,9 +141,9 @@ def test_open_inference_with_binary_tensors(model: RunningModel) -> None:
     )
     assert response.status_code == 200, response.text
     length = int(response.headers[INFERENCE_HEADER_LENGTH])
-    response = json.loads(response.content[:length])
-    (mask,) = response["outputs"]
-    assert response["id"] == "a"
+    header = json.loads(response.content[:length])
+    (mask,) = header["outputs"]
+    assert header["id"] == "a"
     assert mask["parameters"] == {"binary_data_size": len(response.content) - length}
     np.testing.assert_array_equal(
         np.frombuffer(response.content[length:], np.uint8).reshape(mask["shape"])[0],
