@@ -5,15 +5,13 @@
 
 The first runs the service's own pipeline in this process, the second sends the photos to a running
 service, behind a gateway with --token and --cacert; the figures are the same. With --by-sequence
-each drive (a frame's name up to the last underscore) has its own figures, and mean IoUs have 95 %
-confidence intervals by bootstrap over the frames.
+each sequence (a frame's file name up to the last underscore) gets figures of its own, and mean IoUs
+get 95 % confidence intervals by bootstrap over the frames.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from scripts.common.terminal import exit_status
 from scripts.training.dataset import find_frames
 from scripts.training.evaluation import confusions, in_process, load_network, over_http
 from scripts.training.metrics import scores_of
-from scripts.training.report import scores_by_sequence, table, with_interval
+from scripts.training.report import json_text, scores_by_sequence, table, with_interval
 from segmenter_client.cli.access import add_access_arguments, connect, int_at_least
 
 
@@ -40,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--url", help="a running service, as http://HOST:PORT/predictions/NAME")
     add_access_arguments(parser)
     add("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="without --url")
-    add("--short-side", type=int, metavar="PX", help="scale photos and masks to it beforehand")
+    add("--short-side", type=int, metavar="PX", help="scale photos and masks to it first")
     add(
         "--concurrency",
         type=int_at_least(1),
@@ -48,7 +46,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="requests at a time (default: 8)",
     )
-    add("--by-sequence", action="store_true", help="figures of each drive, with intervals")
+    add(
+        "--by-sequence",
+        action="store_true",
+        help="figures of each sequence, too, with confidence intervals",
+    )
     add("--json", action="store_true", help="print JSON instead of a table")
     return parser.parse_args(arguments)
 
@@ -70,10 +72,7 @@ def run(options: argparse.Namespace) -> int:
     scores = (with_interval if options.by_sequence else scores_of)(counts, preset.labels)
     sequences = scores_by_sequence(counts, frames, preset.labels) if options.by_sequence else {}
     if options.json:
-        document = dataclasses.asdict(scores)
-        if options.by_sequence:
-            document["sequences"] = {k: dataclasses.asdict(v) for k, v in sequences.items()}
-        print(json.dumps(document, indent=2))
+        print(json_text(scores, sequences))
     else:
         print(table({"all": scores, **sequences}))
     return 0

@@ -2,9 +2,9 @@
 
     python -m scripts.train --preset street-resnet18 --data FOLDER --output build/street
 
-FOLDER holds `train/` and `val/`, each with `images/` and `masks/` (scripts/training/dataset.py). A
-run that was stopped goes on with --resume as if it had not been. With --leave-out the frames of one
-sequence of `train/` are what the network is validated on, and `val/` is not read.
+FOLDER holds `train/` and `val/`, each with `images/` and `masks/` (scripts/training/dataset.py).
+--resume continues a run that was stopped as if it had not been. With --leave-out the frames of one
+sequence of `train/` are validated on instead of trained on, and `val/` is not read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from model.preset import PresetError, load_preset
 from scripts.archive.checkpoint import CheckpointError
 from scripts.common.terminal import say
+from scripts.training.augmentation import AUGMENTATIONS
 from scripts.training.dataset import DataError, find_frames, leave_out
-from scripts.training.loop import Settings, train
-from scripts.training.sampling import AUGMENTATIONS
+from scripts.training.loop import train
+from scripts.training.trainer import Settings
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -31,13 +32,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, required=True, help="folder with train/ and val/")
     add("--output", type=Path, required=True, help="folder for the checkpoint and the weights")
     add("--init", help="start from a checkpoint, or from the weights of the preset of this name")
-    add("--resume", action="store_true", help="go on from OUTPUT/last.pth")
-    add("--leave-out", metavar="SEQUENCE", help="validate on these frames of train/")
-    add("--steps", type=int, help="(default: 4000, or as many as --seconds allows)")
-    add("--seconds", type=float, help="end by then; the learning rate's schedule fits in")
-    add("--coarse", type=float, default=0.0, help="share of the run at twice the output stride")
+    add("--resume", action="store_true", help="continue from OUTPUT/last.pth")
+    add("--leave-out", metavar="SEQUENCE", help="validate on these frames of train/ instead")
+    add("--steps", type=int, default=4000)
+    add("--coarse", type=float, default=0.0, help="share of steps at twice the output stride")
     add("--augmentation", choices=sorted(AUGMENTATIONS), default="mild")
-    add("--aux-head", action="store_true", help="train an auxiliary head beside, and drop it")
+    add("--aux-head", action="store_true", help="train with an auxiliary head, then drop it")
     add("--batch", type=int, default=8, help="crops in a step; at least 2, for the batch norms")
     add("--crop", type=int, nargs=2, default=(256, 352), metavar=("H", "W"), help="px")
     add("--lr", type=float, default=1e-3, help="highest learning rate of AdamW")
@@ -49,24 +49,20 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.batch < 2:
         parser.error(f"--batch is {options.batch}; batch norms need at least 2")
-    if options.steps is None and options.seconds is None:
-        options.steps = 4000
     return options
 
 
 def run(options: argparse.Namespace) -> None:
-    preset = load_preset(options.preset)
     frames = find_frames(options.data / "train")
     if options.leave_out:
         frames, val_frames = leave_out(frames, options.leave_out)
     else:
         val_frames = find_frames(options.data / "val")
     settings = Settings(
-        augmentation=AUGMENTATIONS[options.augmentation],
-        crop=tuple(options.crop),
-        batch=options.batch,
         steps=options.steps,
-        seconds=options.seconds,
+        batch=options.batch,
+        crop=tuple(options.crop),
+        augmentation=AUGMENTATIONS[options.augmentation],
         coarse=options.coarse,
         peak_lr=options.lr,
         weight_decay=options.weight_decay,
@@ -77,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
         save_every=options.save_every,
         validate_every=options.validate_every,
     )
+    preset = load_preset(options.preset)
     train(preset, frames, val_frames, options.output, settings, resume=options.resume)
 
 
@@ -87,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"train: {error}")
         return 1
     except KeyboardInterrupt:
-        say("train: stopped; --resume goes on from the last checkpoint")
+        say("train: stopped; --resume continues from the last checkpoint")
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""What a run leaves: the checkpoint that it can go on from, its history, and the weights."""
+"""The files of a run: the checkpoint to resume it from, its history, and the weights."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ HISTORY: Final = "history.jsonl"
 
 
 def save(state: object, path: Path) -> None:
-    """Write a checkpoint, or leave the one before as it is."""
+    """Write a checkpoint. If that fails, the previous one stays as it is."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)
 
 
-def append_history(folder: Path, *, step: int, seconds: float, loss: float, scores: Scores) -> None:
-    """One line of JSON for a validation."""
-    entry = {"step": step, "seconds": round(seconds, 1), "loss": loss, **dataclasses.asdict(scores)}
+def append_history(folder: Path, *, step: int, loss: float, scores: Scores) -> None:
+    """Add a line of JSON for a validation."""
+    entry = {"step": step, "loss": loss, **dataclasses.asdict(scores)}
     with (folder / HISTORY).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
 def write_weights(net: nn.Module, path: Path) -> None:
-    """Write the weights in half precision, and print what a preset says of them.
+    """Write the weights in half precision, and print the lines that name them in a preset.
 
-    An auxiliary head is left out: it only helps training.
+    An auxiliary head is left out: only training uses it.
     """
     halves = {
         name: value.half() if value.is_floating_point() else value

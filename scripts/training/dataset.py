@@ -1,7 +1,7 @@
-"""A folder of photos and masks: what a network is trained on and measured by.
+"""A folder of photos and masks, to train a network on or to measure one by.
 
 `images/` holds the photos, `masks/` a PNG of the same name for each: one channel of 8 bits, whose
-values are class ids. The id after the last class, or 255 as in VOC, marks pixels that do not count.
+values are class ids. The id after the last class, or 255 as in VOC, marks void pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from imaging import ImageError, decode_image, fit_size
 from scripts.common.terminal import UserError
 
-VOID = 255  # in targets: the pixel does not count
+VOID: Final = 255  # in targets: the pixel counts neither in losses nor in scores
 
 
 class DataError(UserError):
@@ -36,7 +37,7 @@ class Frame:
 
     @property
     def sequence(self) -> str:
-        """The drive or clip that the frame is of: its name up to the last underscore."""
+        """The drive or clip that the frame is from: its file name up to the last underscore."""
         return self.image.stem.rpartition("_")[0] or self.image.stem
 
 
@@ -60,25 +61,18 @@ def find_frames(folder: Path) -> list[Frame]:
     return frames
 
 
-def by_sequence(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
-    """Frames of each sequence, sequences sorted by name."""
-    sequences: dict[str, list[Frame]] = {}
-    for frame in sorted(frames, key=lambda frame: frame.sequence):
-        sequences.setdefault(frame.sequence, []).append(frame)
-    return sequences
-
-
 def leave_out(frames: Sequence[Frame], sequence: str) -> tuple[list[Frame], list[Frame]]:
-    """Frames of the other sequences, and of `sequence`. Raises DataError if either has none."""
-    sequences = by_sequence(frames)
-    if sequence not in sequences or len(sequences) == 1:
-        raise DataError(f"cannot leave out {sequence!r} of the sequences {', '.join(sequences)}")
-    left_out = sequences.pop(sequence)
-    return [frame for others in sequences.values() for frame in others], left_out
+    """The other sequences' frames, and those of `sequence`. Raises DataError if either is empty."""
+    kept = [frame for frame in frames if frame.sequence != sequence]
+    left_out = [frame for frame in frames if frame.sequence == sequence]
+    if not kept or not left_out:
+        names = ", ".join(sorted({frame.sequence for frame in frames}))
+        raise DataError(f"cannot leave out {sequence!r} of the sequences {names}")
+    return kept, left_out
 
 
 def read_image(frame: Frame) -> Tensor:
-    """uint8 (3, H, W), RGB and upright, as the service decodes it."""
+    """uint8 (3, H, W), RGB and upright, as the service decodes it. Raises DataError."""
     try:
         image = decode_image(frame.image.read_bytes())
     except ImageError as error:
@@ -87,7 +81,7 @@ def read_image(frame: Frame) -> Tensor:
 
 
 def read_target(frame: Frame, num_classes: int) -> Tensor:
-    """uint8 (H, W) class ids below `num_classes`, VOID elsewhere."""
+    """uint8 (H, W), class ids below `num_classes` and VOID. Raises DataError."""
     try:
         with Image.open(frame.mask) as mask:
             if mask.mode not in ("L", "P"):
@@ -100,13 +94,13 @@ def read_target(frame: Frame, num_classes: int) -> Tensor:
     if highest > num_classes:
         raise DataError(
             f"{frame.mask} holds class id {highest}; the preset has ids 0 to {num_classes - 1}, "
-            f"and {num_classes} or {VOID} where a pixel does not count"
+            f"and {num_classes} or {VOID} for void"
         )
     return target
 
 
 def read_frames(frames: Sequence[Frame], num_classes: int) -> Iterator[LabelledImage]:
-    """Every frame at its native size; DataError names the first bad file."""
+    """Every frame at its native size. Raises DataError for the first bad file."""
     for frame in tqdm(frames, desc="reading frames", unit="frame", leave=False):
         image, target = read_image(frame), read_target(frame, num_classes)
         if image.shape[1:] != target.shape:
@@ -118,9 +112,9 @@ def read_frames(frames: Sequence[Frame], num_classes: int) -> Iterator[LabelledI
 
 
 def count_pixels(targets: Sequence[Tensor], num_classes: int) -> Tensor:
-    """Pixels of each class over all targets, int64 (num_classes + 1,): the last are void.
+    """Pixels of each class in all targets, void last: int64 (num_classes + 1,).
 
-    Raises DataError where all of them are void.
+    Raises DataError if all are void.
     """
     counts = torch.zeros(VOID + 1, dtype=torch.int64)
     for target in targets:

@@ -1,7 +1,4 @@
-"""Measuring masks against targets: those of the service's own pipeline, or of a running service.
-
-Intersections and unions are summed over all frames; void does not count.
-"""
+"""Compares masks with targets: those of the service's own pipeline, or of a running service."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ Predict = Callable[[bytes], npt.NDArray[np.integer]]  # an image file -> (H, W) 
 
 
 class EvaluationError(UserError):
-    """A frame has no usable mask. There are no figures then: they would leave the frame out."""
+    """A frame has no usable mask. There are no figures then, as they would leave the frame out."""
 
 
 def confusions(
@@ -45,16 +42,16 @@ def confusions(
     short_side: int | None = None,
     concurrency: int = 1,
 ) -> Tensor:
-    """Segment every frame, `concurrency` of them at a time: pixels, int64 (F, C, C).
+    """Segment all frames, `concurrency` at a time; pixels by target (rows) and mask: (F, C, C).
 
-    Rows are targets, columns masks. With `short_side`, px, photos and targets are scaled to it
-    first, as in torchvision's references; without, masks are compared at the photos' own size.
-    Raises EvaluationError for the first frame that fails, and DataError for one that is no frame.
+    With `short_side`, px, photos and targets are scaled to it first, as in torchvision's
+    references; without, masks are compared at the photos' own size. Raises EvaluationError for the
+    first frame that fails, and DataError for a bad file.
     """
     compare = partial(compare_frame, predict, preset=preset, short_side=short_side)
     pool = ThreadPoolExecutor(concurrency)
     try:
-        # Not the pool for one at a time: its threads would set up torch's own threads anew.
+        # No pool for one at a time: torch would start its own threads anew in each pool thread.
         pairs = pool.map(compare, frames) if concurrency > 1 else map(compare, frames)
         return torch.stack(
             [
@@ -77,7 +74,7 @@ def compare_frame(
         data, target = scale(data, target, short_side)
     try:
         mask = torch.from_numpy(predict(data).astype(np.int64))
-    except Exception as error:  # whatever it is, it must not pass for a frame that was measured
+    except Exception as error:  # of any kind: the frame must not be skipped silently
         raise EvaluationError(f"{frame.image}: {error}") from error
     if mask.shape != target.shape:
         raise EvaluationError(
@@ -92,7 +89,7 @@ def compare_frame(
 
 
 def scale(data: bytes, target: Tensor, short_side: int) -> tuple[bytes, Tensor]:
-    """An image file and its target (H, W) at another size: bilinear, and nearest."""
+    """Scale an image file (bilinear) and its target (H, W) (nearest) to a short side, px."""
     image = decode_image(data)
     size = fit_size(*image.size, short_side)
     scaled = io.BytesIO()
@@ -108,7 +105,7 @@ def in_process(net: nn.Module, preset: Preset) -> Predict:
 
     def predict(data: bytes) -> npt.NDArray[np.integer]:
         photo = read_photo(data, preset.short_side, limits, budget, keep_original=False)
-        # The network moves what it is given to its own device.
+        # The network moves its input to its own device.
         (logits,) = forward(net, [photo.pixels], torch.device("cpu"))
         if isinstance(logits, Exception):
             raise logits
@@ -118,7 +115,7 @@ def in_process(net: nn.Module, preset: Preset) -> Predict:
 
 
 def over_http(service: Service) -> Predict:
-    """Segment by a running service."""
+    """Segment with a running service."""
 
     def predict(data: bytes) -> npt.NDArray[np.integer]:
         body = service.predict(data, "mask")

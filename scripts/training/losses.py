@@ -1,4 +1,4 @@
-"""Losses of logits against targets. None of them waits for a GPU: no shape depends on a value."""
+"""Losses of logits against targets. None waits for a GPU: no shape depends on a value."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 from scripts.training.dataset import VOID
 
-MAX_CLASS_WEIGHT: Final = 3.0  # beyond it a rare class is painted over its surroundings
+MAX_CLASS_WEIGHT: Final = 3.0  # beyond it a rare class is predicted all around its objects
 LOVASZ_STRIDE: Final = 4  # px; sorting every 16th pixel takes 5 % of a step, all would double it
 
 
 def class_weights(pixels: Tensor) -> Tensor:
-    """Pixels per class (C,) -> loss weights: root of the median count over a class's, bounded."""
+    """Pixels per class (C,) -> loss weights (C,), sqrt(median / pixels), bounded to both sides."""
     counts = pixels.float().clamp(min=1)
     return (counts.median() / counts).sqrt().clamp(1 / MAX_CLASS_WEIGHT, MAX_CLASS_WEIGHT)
 
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the pixels that are not void, each with its class's weight; 0 if all are void.
+    """Mean over the pixels that are not void, weighted by class; 0 if all are void.
 
     logits (B, C, h, w), target int64 (B, h, w), weights (C,).
     """
@@ -35,9 +35,8 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> T
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Lovász-Softmax (Berman et al., 2018, https://arxiv.org/abs/1705.08790): 1 - IoU, convex.
 
-    logits (B, C, h, w), target int64 (B, h, w). The mean over the classes in the batch, which
-    counts as one image. A thin class weighs as much as a wide one, by its outline more than by its
-    area.
+    logits (B, C, h, w), target int64 (B, h, w). The mean over the classes that occur; the batch
+    counts as one image. Classes of thin objects weigh as much as those of wide ones.
     """
     num_classes = logits.shape[1]
     probabilities = logits.movedim(1, 0).flatten(1).softmax(0)  # (C, N)
@@ -48,7 +47,7 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     errors = (truth - probabilities).abs().masked_fill(void, -1)
     errors, order = errors.sort(dim=1, descending=True)
     truth = truth.gather(1, order)
-    # The IoU that is left after the n worst pixels are got wrong, and what each of them costs.
+    # The IoU if the n worst pixels are wrong, and how much of it each of them costs.
     total = truth.sum(1, keepdim=True)
     iou = (total - truth.cumsum(1)) / (total + (1 - truth).cumsum(1))
     costs = -iou.diff(dim=1, prepend=torch.ones_like(total))
@@ -61,11 +60,12 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
 def segmentation_loss(
     logits: Tensor, target: Tensor, weights: Tensor, *, step: int, fine: bool
 ) -> Tensor:
-    """Cross-entropy of logits (B, C, h, w) at the target's size: weighted, or, if fine, by outline.
+    """Loss of logits (B, C, h, w) upsampled to the target's size, int64 (B, H, W).
 
-    Lovász-Softmax comes in when the stride is fine enough to draw thin things. It balances the
-    classes by itself: weights beside it paint rare ones over their surroundings (2 points of mIoU
-    on CamVid). It sees every LOVASZ_STRIDE-th pixel of each side, other ones at every step.
+    Weighted cross-entropy; if the output stride is fine enough for thin objects, plain
+    cross-entropy with Lovász-Softmax, which balances the classes by itself: with weights, too, rare
+    ones are predicted all around their objects (2 points of mIoU on CamVid). It sees every
+    LOVASZ_STRIDE-th pixel of each axis, at every step other ones.
     """
     logits = interpolate(logits.float(), target.shape[-2:], mode="bilinear")
     if not fine:

@@ -1,4 +1,4 @@
-"""Confusion matrices -> intersection over union, pixel accuracy, and how sure these figures are."""
+"""Confusion matrices -> intersection over union, pixel accuracy and a confidence interval."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from scripts.training.dataset import VOID
 
-RESAMPLES: Final = 2000  # of the bootstrap; the ends of an interval move by less than 0.1 point
+RESAMPLES: Final = 2000  # of the bootstrap: the ends of an interval vary by less than 0.1 points
 COVERAGE: Final = 0.95
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares, 0..1. A class that is neither in the targets nor in the masks has no IoU."""
+    """Shares in 0..1. A class that is in neither the targets nor the masks has no IoU."""
 
     mean_iou: float
     pixel_accuracy: float
@@ -36,7 +36,7 @@ def confusion_matrix(mask: Tensor, target: Tensor, num_classes: int) -> Tensor:
 
 
 def class_iou(confusion: Tensor) -> Tensor:
-    """(..., C, C) pixels -> (..., C) intersection over union; NaN for a class that is nowhere."""
+    """(..., C, C) pixels -> (..., C) intersection over union; NaN if a class does not occur."""
     counts = confusion.double()
     hits = counts.diagonal(dim1=-2, dim2=-1)
     return hits / (counts.sum(-2) + counts.sum(-1) - hits)
@@ -58,10 +58,10 @@ def scores_of(confusions: Tensor, labels: Sequence[str]) -> Scores:
 
 
 def mean_iou_interval(confusions: Tensor, seed: int = 0) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean IoU, by bootstrap over frames.
+    """The 95 % confidence interval of the mean IoU, by bootstrap over the frames (F, C, C).
 
-    confusions (F, C, C). Frames of one drive resemble each other, so that the interval says how
-    much the choice of frames matters, and less than the choice of drives does.
+    It covers the choice of frames, not that of drives: frames of one drive resemble each other, and
+    figures of another drive may lie far outside.
     """
     num_frames = len(confusions)
     rng = np.random.default_rng(seed)

@@ -16,9 +16,9 @@ from scripts.common.terminal import say
 
 
 def build(preset: Preset, *, coarse: bool, aux_head: bool = False) -> Segmenter:
-    """The preset's network, or the same parameters at twice its output stride.
+    """The preset's network; if coarse, the same parameters at twice its output stride.
 
-    There the maps have a quarter of the cells. Atrous rates are counted in cells: halved, they
+    Its feature maps have a quarter of the cells. Atrous rates are counted in cells: halved, they
     reach as far in the image.
     """
     if coarse:
@@ -34,28 +34,26 @@ def build(preset: Preset, *, coarse: bool, aux_head: bool = False) -> Segmenter:
     )
 
 
-def take_strides(net: nn.Module, like: nn.Module) -> None:
+def copy_strides(source: nn.Module, net: nn.Module) -> None:
     """Give `net`, in place, the strides and dilations of a network that is otherwise the same."""
-    for ours, theirs in zip(net.modules(), like.modules(), strict=True):
-        if isinstance(ours, nn.Conv2d) and isinstance(theirs, nn.Conv2d):
-            ours.stride, ours.dilation, ours.padding = (
-                theirs.stride,
-                theirs.dilation,
-                theirs.padding,
-            )
+    for theirs, ours in zip(source.modules(), net.modules(), strict=True):
+        if isinstance(theirs, nn.Conv2d) and isinstance(ours, nn.Conv2d):
+            ours.stride = theirs.stride
+            ours.dilation = theirs.dilation
+            ours.padding = theirs.padding
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """bf16 products in the block where the device has instructions for them, else fp32."""
+    """A context that computes in bf16 where the device has instructions for it, else in fp32."""
     is_fast = fast_precision(device) == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
 
 
 def initialise(net: Segmenter, source: str) -> None:
-    """Load a checkpoint, but for its last layer if that tells other classes apart.
+    """Load a checkpoint, except for its last layer if its number of classes differs.
 
     `source` is its path, or a preset's name for that preset's weights. An auxiliary head keeps its
-    initial weights.
+    initial weights. Raises CheckpointError if the checkpoint is of another network.
     """
     checkpoint = Path(source)
     if source in preset_names():

@@ -1,8 +1,9 @@
-"""Scores for people and programs: a table in percent, or JSON."""
+"""Scores for people and programs: lines and a table, or JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
@@ -12,29 +13,44 @@ from scripts.training.metrics import Scores, mean_iou_interval, scores_of
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceScores(Scores):
-    """Scores of one sequence, or of all frames, with the mean IoU's 95 % confidence interval."""
+class ScoresWithInterval(Scores):
+    """Scores with the 95 % confidence interval of the mean IoU."""
 
     interval: tuple[float, float]
 
 
 def scores_by_sequence(
     confusions: Tensor, frames: Sequence[Frame], labels: Sequence[str]
-) -> dict[str, SequenceScores]:
-    """Scores of each sequence, by name, from the frames' confusion matrices (F, C, C)."""
+) -> dict[str, ScoresWithInterval]:
+    """Scores of each sequence, sorted by name, from the frames' confusion matrices (F, C, C)."""
     rows: dict[str, list[int]] = {}
     for index, frame in enumerate(frames):
         rows.setdefault(frame.sequence, []).append(index)
     return {name: with_interval(confusions[rows[name]], labels) for name in sorted(rows)}
 
 
-def with_interval(confusions: Tensor, labels: Sequence[str]) -> SequenceScores:
+def with_interval(confusions: Tensor, labels: Sequence[str]) -> ScoresWithInterval:
     scores = dataclasses.asdict(scores_of(confusions, labels))
-    return SequenceScores(**scores, interval=mean_iou_interval(confusions))
+    return ScoresWithInterval(**scores, interval=mean_iou_interval(confusions))
+
+
+def validation_line(step: int, loss: float, scores: Scores) -> str:
+    classes = ", ".join(
+        f"{label} {iou:.3f}" for label, iou in scores.iou.items() if iou is not None
+    )
+    return f"step {step}: loss {loss:.3f}, val mIoU {scores.mean_iou:.4f} ({classes})"
+
+
+def json_text(scores: Scores, sequences: Mapping[str, Scores]) -> str:
+    """A JSON object of the scores; of each sequence under `sequences`, if there are any."""
+    document = dataclasses.asdict(scores)
+    if sequences:
+        document["sequences"] = {name: dataclasses.asdict(of) for name, of in sequences.items()}
+    return json.dumps(document, indent=2)
 
 
 def table(columns: Mapping[str, Scores]) -> str:
-    """Scores side by side in percent, by the titles of their columns."""
+    """Scores in percent side by side, under their names if there are several."""
     scores = list(columns.values())
     labels = scores[0].iou
     width = max(map(len, (*labels, "pixel accuracy")))
@@ -49,10 +65,10 @@ def table(columns: Mapping[str, Scores]) -> str:
         lines.insert(0, row("", columns))
     lines += [row(label, (percent(s.iou[label]) for s in scores)) for label in labels]
     lines += [rule, row("mean IoU", (percent(s.mean_iou) for s in scores))]
-    intervals = [s.interval for s in scores if isinstance(s, SequenceScores)]
+    intervals = [s.interval for s in scores if isinstance(s, ScoresWithInterval)]
     if intervals:
-        lines.append(row("  at least", (percent(low) for low, _ in intervals)))
-        lines.append(row("  at most", (percent(high) for _, high in intervals)))
+        lines.append(row("  95 % from", (percent(low) for low, _ in intervals)))
+        lines.append(row("  95 % to", (percent(high) for _, high in intervals)))
     lines.append(row("pixel accuracy", (percent(s.pixel_accuracy) for s in scores)))
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
-"""Measuring a network while it is trained: its masks at the photos' own size, plainly.
+"""Measures a network while it is trained: its masks at the photos' own size, by plain operations.
 
-`evaluation` measures what the service gives, with everything that makes it fast.
+`evaluation` measures the service's pipeline, with all its fast paths.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from scripts.training.network import mixed_precision
 
 @dataclass(frozen=True)
 class ValidationFrame:
-    """pixels uint8 (3, h, w) at the network's input size, target uint8 (H, W) at the photo's."""
+    """pixels uint8 (3, h, w) at the network's input size; target uint8 (H, W) at the photo's."""
 
     pixels: Tensor
     target: Tensor
 
 
 def validation_frame(frame: LabelledImage, preset: Preset, device: torch.device) -> ValidationFrame:
-    """The frame as the service would scale it, on a device."""
+    """The frame on a device, its pixels scaled as the service scales them."""
     height, width = frame.target.shape
     size = fit_size(width, height, preset.short_side)
-    # Strides of (H, W, 3): the service's own kernel, to the bit.
+    # With these strides torch takes the service's kernel, and pixels are equal to the bit.
     image = frame.image[None].contiguous(memory_format=torch.channels_last)
     pixels = nn.functional.interpolate(image, size, mode="bilinear", antialias=True)[0]
     return ValidationFrame(pixels.to(device), frame.target.to(device))
@@ -39,7 +39,7 @@ def validation_frame(frame: LabelledImage, preset: Preset, device: torch.device)
 
 @torch.inference_mode()
 def validate(net: nn.Module, frames: Sequence[ValidationFrame], preset: Preset) -> Scores:
-    """Scores of a network's masks; it is back in training mode afterwards."""
+    """Scores of a network's masks. The network is in training mode afterwards."""
     device = frames[0].pixels.device
     mean = torch.tensor(preset.mean, device=device).view(3, 1, 1)
     std = torch.tensor(preset.std, device=device).view(3, 1, 1)

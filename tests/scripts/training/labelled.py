@@ -1,4 +1,4 @@
-"""A small labelled world for tests: blue above, grey below, and in front of both a red box."""
+"""A small labelled data set for tests: blue above, grey below, a red box in front of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = np.array(((90, 140, 220), (90, 90, 90), (200, 40, 40)), np.uint8)
 
 
 def draw(seed: int, height: int = 64, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
-    """RGB (H, W, 3) and its class ids (H, W), with a frame of void."""
+    """RGB uint8 (H, W, 3) and its class ids (H, W), with a border of void."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     mask[rng.integers(height // 3, 2 * height // 3) :] = 1
@@ -25,14 +25,15 @@ def draw(seed: int, height: int = 64, width: int = 96) -> tuple[np.ndarray, np.n
     return image, mask
 
 
-def write_split(folder: Path, num_frames: int, seed: int = 0) -> Path:
-    """images/ and masks/ with frames 0.png, 1.png and so on."""
+def write_split(folder: Path, num_frames: int, seed: int = 0, sequence: str = "") -> Path:
+    """images/ and masks/ with frames 0.png, 1.png and so on, or those of a sequence, a_0.png."""
+    prefix = f"{sequence}_" if sequence else ""
     for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(num_frames):
         image, mask = draw(seed + number)
-        Image.fromarray(image).save(folder / "images" / f"{number}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+        Image.fromarray(image).save(folder / "images" / f"{prefix}{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{prefix}{number}.png")
     return folder
 
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
 from scripts.training.dataset import VOID
-from scripts.training.loop import learning_rate
 from scripts.training.losses import class_weights, lovasz
 
 
-def hard(target: Tensor, num_classes: int) -> Tensor:
-    """Logits that are certain of these classes."""
+def certain(target: Tensor, num_classes: int) -> Tensor:
+    """Logits whose softmax is 1 for these classes."""
     return 100.0 * torch.nn.functional.one_hot(target, num_classes).movedim(-1, 1)
 
 
@@ -25,12 +23,12 @@ def test_lovasz_of_a_certain_mask_is_one_minus_its_mean_iou() -> None:
     ]
     expected = 1 - torch.stack(iou).mean()
     void = torch.full((2, 4, 7), VOID)  # does not count, whatever the mask says there
-    logits = hard(torch.cat((mask, torch.zeros_like(void)), dim=1), 3)
+    logits = certain(torch.cat((mask, torch.zeros_like(void)), dim=1), 3)
     loss = lovasz(logits, torch.cat((target, void), dim=1))
     torch.testing.assert_close(loss, expected)
 
 
-def test_lovasz_of_nothing_but_void_is_zero_with_a_gradient() -> None:
+def test_lovasz_of_only_void_is_zero_with_a_gradient() -> None:
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = lovasz(logits, torch.full((1, 4, 4), VOID))
     loss.backward()
@@ -42,11 +40,3 @@ def test_lovasz_of_nothing_but_void_is_zero_with_a_gradient() -> None:
 def test_rare_classes_weigh_more_within_bounds() -> None:
     weights = class_weights(torch.tensor([4_000_000, 1000, 4000, 0, 250]))
     torch.testing.assert_close(weights, torch.tensor([1 / 3, 1.0, 0.5, 3.0, 2.0]))
-
-
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
-    rates = [learning_rate(step / 100, 0.1) for step in range(100)]
-    assert max(rates) == pytest.approx(0.1)
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[-1] < 1e-4

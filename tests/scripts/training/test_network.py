@@ -8,7 +8,7 @@ import torch
 from model import build_segmenter
 from model.preset import load_preset
 from scripts.archive.checkpoint import CheckpointError
-from scripts.training.network import build, initialise, take_strides
+from scripts.training.network import build, copy_strides, initialise
 from tests.scripts.training.labelled import write_preset
 
 
@@ -44,5 +44,5 @@ def test_a_coarse_network_becomes_the_fine_one(preset: Path) -> None:
     image = torch.randn(1, 3, 64, 96)
     coarse.eval(), fine.eval()
     assert coarse(image).shape == (1, 3, 4, 6)
-    take_strides(coarse, fine)
+    copy_strides(fine, coarse)
     torch.testing.assert_close(coarse(image), fine(image), rtol=0, atol=0)

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from model.preset import load_preset
 from scripts import train
 from scripts.archive.checkpoint import load_checkpoint, read_checkpoint
 from scripts.training.dataset import VOID
-from scripts.training.loop import Training
 from scripts.training.network import build
-from tests.scripts.training.labelled import LABELS, write_data, write_preset
+from scripts.training.trainer import Trainer
+from tests.scripts.training.labelled import LABELS, write_data, write_preset, write_split
 
 
 @pytest.fixture
@@ -55,18 +58,18 @@ def test_a_run_learns_and_leaves_weights_that_load(
 
 @pytest.mark.parametrize("steps_before", [4, 7], ids=["coarse", "fine"])
 @pytest.mark.slow
-def test_a_stopped_run_resumes_as_if_it_had_not_been(
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(
     preset: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:
     assert run(preset, data, tmp_path / "whole") == 0
 
-    def stop(training: Training, *arguments: Any) -> torch.Tensor:
-        if training.step == steps_before:
+    def stop(trainer: Trainer, image: Tensor, target: Tensor) -> Tensor:
+        if trainer.step == steps_before:
             raise KeyboardInterrupt
-        return train_step(training, *arguments)
+        return train_step(trainer, image, target)
 
-    train_step = Training.train_step
-    monkeypatch.setattr(Training, "train_step", stop)
+    train_step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", stop)
     assert run(preset, data, tmp_path / "parts") == 130
     monkeypatch.undo()
     assert run(preset, data, tmp_path / "parts", "--resume") == 0
@@ -87,6 +90,34 @@ def test_a_run_is_not_overwritten_and_not_resumed_without_a_checkpoint(
     assert run(preset, data, tmp_path / "old", "--steps", "1") == 0
     assert run(preset, data, tmp_path / "old", "--steps", "1") == 1
     assert "last.pth is another run's; --resume" in capsys.readouterr().err
+    assert run(preset, data, tmp_path / "old", "--resume", "--aux-head") == 1
+    assert "last.pth is of a run with other settings" in capsys.readouterr().err
+
+
+def test_a_sequence_that_is_left_out_is_what_the_network_is_validated_on(
+    preset: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(data / "val")  # is not read
+    write_split(data / "train", 3, seed=200, sequence="night")
+    assert run(preset, data, tmp_path / "out", "--steps", "1", "--leave-out", "night") == 0
+    assert "training: 6 frames" in capsys.readouterr().out
+    (line,) = (tmp_path / "out/history.jsonl").read_text().splitlines()
+    entry = json.loads(line)
+    assert (entry["step"], entry["num_frames"]) == (1, 3)
+    assert run(preset, data, tmp_path / "other", "--leave-out", "day") == 1
+    assert "cannot leave out 'day'" in capsys.readouterr().err
+
+
+def test_strong_augmentation_and_an_auxiliary_head_leave_weights_that_load(
+    preset: Path, data: Path, tmp_path: Path
+) -> None:
+    more = ("--steps", "2", "--augmentation", "strong", "--aux-head")
+    assert run(preset, data, tmp_path / "out", *more) == 0
+    net = build(load_preset(preset), coarse=False)
+    assert net.aux_classifier is None
+    load_checkpoint(net, tmp_path / "out" / "drawn.pth")
+    state = read_checkpoint(tmp_path / "out" / "drawn.pth")
+    assert not [name for name in state if name.startswith("aux_classifier.")]
 
 
 def shrink_mask(data: Path) -> str:
@@ -115,7 +146,7 @@ def colour_mask(data: Path) -> str:
 
 
 def break_mask(data: Path) -> str:
-    (data / "train/masks/4.png").write_bytes(b"no picture")
+    (data / "train/masks/4.png").write_bytes(b"not a PNG")
     return "4.png is not a readable PNG"
 
 
@@ -136,9 +167,13 @@ def void_all(data: Path) -> str:
     [shrink_mask, exceed_classes, lose_mask, colour_mask, break_mask, break_image, void_all],
 )
 def test_bad_data_is_named_before_training_starts(
-    preset: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: object
+    preset: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], str],
 ) -> None:
-    expected = spoil(data)  # type: ignore[operator]
+    expected = spoil(data)
     assert run(preset, data, tmp_path / "out") == 1
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
