@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,16 +59,18 @@ def score(predict: Predict, frames: Sequence[Frame], preset: Preset) -> Scores:
 
 
 def nearest_colour(data: bytes) -> np.ndarray:
-    """What the drawn world's mask is, told from its colours."""
+    """The mask of a drawn frame, from its colours."""
     pixels = np.array(decode_image(data)).astype(int)
     return np.abs(pixels[..., None, :] - COLOURS).sum(-1).argmin(-1).astype(np.uint8)
 
 
 @contextmanager
-def service(answer: object, token: str | None = None) -> Iterator[str]:
-    """The URL of an HTTP server that answers bytes with `answer(bytes)` -> (status, bytes).
+def service(
+    respond: Callable[[bytes], tuple[int, bytes]], token: str | None = None
+) -> Iterator[str]:
+    """The URL of an HTTP server whose responses have the status and body `respond(request body)`.
 
-    It answers 401 to those who do not bear the token.
+    Requests without the token get 401.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,7 +79,7 @@ def service(answer: object, token: str | None = None) -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if token is None or self.headers["Authorization"] == f"Bearer {token}":
-                status, content = answer(body)  # type: ignore[operator]
+                status, content = respond(body)
             else:
                 status, content = 401, b""
             self.send_response(status)
@@ -108,9 +110,9 @@ def test_a_perfect_segmenter_scores_one(preset: Preset, data: Path) -> None:
 
 def test_scores_by_hand(preset: Preset, tmp_path: Path) -> None:
     frames = find_frames(write_by_hand(tmp_path / "by-hand", [[0, 0, 0, 1], [1, 1, 3, 255]]))
-    answer = np.array([[0, 0, 1, 1], [1, 0, 2, 2]], np.uint8)
-    scores = score(lambda data: answer, frames, preset)
-    # Sky: 2 of 3 + 1 wrong. Ground: 2 of 3 + 1 wrong. No box but where nothing counts.
+    mask = np.array([[0, 0, 1, 1], [1, 0, 2, 2]], np.uint8)
+    scores = score(lambda data: mask, frames, preset)
+    # Sky and ground: 2 of 3 pixels, and 1 that is wrong. Boxes only on void.
     assert scores.iou == {"sky": 0.5, "ground": 0.5, "box": None}
     assert scores.mean_iou == 0.5
     assert scores.pixel_accuracy == pytest.approx(4 / 6)
@@ -151,68 +153,68 @@ def test_a_service_scores_as_the_process_does(
     assert evaluate.main([*shared, "--weights", str(weights)]) == 0
     here = capsys.readouterr().out
     predict = in_process(load_network(preset, weights, "auto"), preset)
-    lock = threading.Lock()  # the server answers in threads; a worker of the service has one
+    lock = threading.Lock()  # the server has threads; a worker of the service has one
 
-    def answer(data: bytes) -> tuple[int, bytes]:
+    def respond(data: bytes) -> tuple[int, bytes]:
         with lock:
             return 200, mask_png(predict(data), preset.palette)
 
-    with service(answer) as url:
+    with service(respond) as url:
         assert evaluate.main([*shared, "--url", url, "--concurrency", "3"]) == 0
     assert capsys.readouterr().out == here
     assert set(json.loads(here)) == {"mean_iou", "pixel_accuracy", "iou", "num_frames"}
 
 
-def test_the_token_goes_along(
+def test_the_token_is_sent(
     preset: Preset, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def answer(data: bytes) -> tuple[int, bytes]:
+    def respond(data: bytes) -> tuple[int, bytes]:
         return 200, mask_png(nearest_colour(data), preset.palette)
 
-    with service(answer, token="secret") as url:
+    with service(respond, token="secret") as url:
         options = ["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data), "--url", url]
         assert evaluate.main([*options, "--token", "other"]) == 1
         assert "http_401" in capsys.readouterr().err
         assert evaluate.main([*options, "--token", "secret"]) == 0
 
 
-def test_a_busy_service_is_asked_again(
+def test_a_request_is_retried_while_the_service_is_busy(
     preset: Preset, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segmenter_client.retries.FIRST_PAUSE", 0.01)
     statuses = [503, 503]
 
-    def answer(data: bytes) -> tuple[int, bytes]:
+    def respond(data: bytes) -> tuple[int, bytes]:
         if statuses:
             return statuses.pop(), b"{}"
         return 200, mask_png(nearest_colour(data), preset.palette)
 
-    with service(answer) as url:
+    with service(respond) as url:
         scores = score(over_http(Service(url)), find_frames(data), preset)
     assert scores.mean_iou == 1
 
 
-def test_a_failed_request_names_its_frame_and_the_service_s_words(
+def test_a_failed_request_is_reported_with_its_frame_and_the_service_s_message(
     preset: Preset, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = (data / "images" / "2.png").read_bytes()
 
-    def answer(data: bytes) -> tuple[int, bytes]:
+    def respond(data: bytes) -> tuple[int, bytes]:
         if data == bad:
-            return 500, b'{"error": {"code": "internal_error", "message": "out of paint"}}'
+            return 500, b'{"error": {"code": "internal_error", "message": "out of memory"}}'
         return 200, mask_png(nearest_colour(data), preset.palette)
 
-    with service(answer) as url:
+    with service(respond) as url:
         options = ["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data), "--url", url]
         assert evaluate.main(options) == 1
     captured = capsys.readouterr()
-    assert "images/2.png: internal_error: out of paint" in captured.err
+    assert "images/2.png: internal_error: out of memory" in captured.err
     assert captured.out == ""
 
 
-def test_no_service_is_named(preset: Preset, data: Path) -> None:
+def test_an_unreachable_service_is_reported(preset: Preset, data: Path) -> None:
     with service(lambda data: (200, b"")) as url:
-        pass  # and now it is gone
+        pass  # it ends here
     with pytest.raises(EvaluationError, match=r"images/0\.png: .*refused"):
         score(over_http(Service(url, retries=1)), find_frames(data), preset)
 
@@ -225,7 +227,7 @@ def test_no_service_is_named(preset: Preset, data: Path) -> None:
         (np.zeros((64, 95), np.uint8), r"its mask is \(64, 95\), its target \(64, 96\)"),
     ],
 )
-def test_a_mask_that_cannot_be_right_is_named(
+def test_an_impossible_mask_is_reported(
     preset: Preset, data: Path, content: bytes | np.ndarray, expected: str
 ) -> None:
     if isinstance(content, np.ndarray):
@@ -248,7 +250,34 @@ def test_the_table_shows_every_class_in_percent(preset: Preset, data: Path) -> N
     ]
 
 
-def test_a_preset_without_weights_asks_for_them(
+def test_by_sequence_adds_the_scores_of_each_sequence(
+    preset: Preset,
+    data: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_split(data, 2, seed=200, sequence="night")
+    write_split(data, 1, seed=300, sequence="night_rain")
+    options = ["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data)]
+    options += ["--weights", str(weights), "--precision", "fp32"]
+    assert evaluate.main([*options, "--by-sequence", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["num_frames"] == 8
+    low, high = document["interval"]
+    assert low <= document["mean_iou"] <= high
+    sequences = document["sequences"]
+    assert {name: scores["num_frames"] for name, scores in sequences.items()} == {
+        **dict.fromkeys("01234", 1),
+        "night": 2,
+        "night_rain": 1,
+    }
+    frames = [frame for frame in find_frames(data) if frame.sequence == "night"]
+    predict = in_process(load_network(preset, weights, "fp32"), preset)
+    assert sequences["night"]["mean_iou"] == score(predict, frames, preset).mean_iou
+
+
+def test_a_preset_without_weights_is_refused(
     preset: Preset, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate.main(["--preset", str(tmp_path / "drawn.yaml"), "--data", str(data)]) == 1
@@ -264,5 +293,5 @@ def test_masks_in_bf16_are_those_in_fp32() -> None:
         in_process(load_network(preset, None, precision), preset)(street)
         for precision in ("fp32", "bf16")
     )
-    assert len(np.unique(exact)) > 5  # not one class everywhere, which would agree anyhow
+    assert len(np.unique(exact)) > 5  # not one class everywhere, which would agree in any case
     assert (exact == fast).mean() >= 0.995
