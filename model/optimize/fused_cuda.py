@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from model.optimize.equivalence import relative_difference
 from model.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,6 @@ TYPICAL_SIDE = 520
 # How far the logits may be off, as a share of their norm: bf16's rounding in some 60 layers is off
 # by 0.02, a lost bias by more than 0.1.
 LARGEST_DIFFERENCE = 0.05
-
-# What the comparison fills with NaN: more than the activations of one image take.
-POISONED_BYTES = 256 << 20
 
 
 class FusedConv(nn.Module):
@@ -163,24 +161,17 @@ def fuse_if_equivalent(net: Segmenter) -> Segmenter:
     `net` is folded, on the GPU, in channels_last and the dtype it is served in.
     """
     weight = next(net.parameters())
+    image = typical_image().to(weight.device, weight.dtype)
+    image = image.to(memory_format=torch.channels_last)
     try:
         fused = copy.deepcopy(net)
         fuse_convolutions(fused)
-        with torch.inference_mode():
-            image = (
-                typical_image()
-                .to(weight.device, weight.dtype)
-                .to(memory_format=torch.channels_last)
-            )
-            expected = net(image).float()
-            poison_free_memory(weight.device)
-            logits = fused(image).float()
-            off = float((logits - expected).norm() / expected.norm())
+        difference = relative_difference(fused, net, image)
     except (AttributeError, RuntimeError, TypeError) as error:
         logger.warning("convolutions stay plain, as cuDNN's fused ones fail: %s", error)
         return net
-    if not off <= LARGEST_DIFFERENCE:  # NaN is not
-        logger.warning("convolutions stay plain, as the fused ones are off by %.3f", off)
+    if not difference <= LARGEST_DIFFERENCE:  # NaN is not
+        logger.warning("convolutions stay plain, as the fused ones are off by %.3f", difference)
         return net
     return fused
 
@@ -189,9 +180,3 @@ def typical_image() -> Tensor:
     """Noise, (1, 3, H, W), in the range of normalised pixels; the same on every call."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, 3, TYPICAL_SIDE, TYPICAL_SIDE, generator=generator)
-
-
-def poison_free_memory(device: torch.device) -> None:
-    """Make NaN, in every dtype, of the memory that the allocator hands out next."""
-    torch.cuda.empty_cache()  # else smaller blocks that are free would come first
-    torch.full((POISONED_BYTES,), 0xFF, dtype=torch.uint8, device=device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.optimize.atrous import enable_shifted_matmul
+from model.optimize.atrous_cuda import use_tap_products
 from model.optimize.cuda_graphs import CUDAGraphRunner
 from model.optimize.fold import fold_batch_norms
 from model.optimize.fused_cpu import can_fuse, fuse_convolutions
@@ -114,6 +115,7 @@ def optimized_segmenter(
     served = folded(net, device, dtype)
     replace_image_level(served.classifier)
     if device.type == "cuda":
+        use_tap_products(served.classifier)
         served = fuse_if_equivalent(served)
     elif device.type == "cpu":
         enable_shifted_matmul(served.classifier)

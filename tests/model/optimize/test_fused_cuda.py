@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import build_segmenter
-from model.optimize import fused_cuda
+from model.optimize import equivalence, fused_cuda
 from model.optimize.fold import fold_batch_norms
 from model.optimize.fused_cuda import (
     FusedBlock,
@@ -22,7 +22,6 @@ from model.optimize.fused_cuda import (
     FusedStem,
     fuse_convolutions,
     fuse_if_equivalent,
-    poison_free_memory,
 )
 from model.optimize.image_level import replace_image_level
 from model.optimize.inference import folded
@@ -47,7 +46,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cuDNN's operators compute, on the CPU."""
     monkeypatch.setattr(torch, "cudnn_convolution_relu", conv_relu)
     monkeypatch.setattr(torch, "cudnn_convolution_add_relu", conv_add_relu)
-    monkeypatch.setattr(fused_cuda, "poison_free_memory", lambda device: None)
+    monkeypatch.setattr(equivalence, "POISONED_BYTES", 16)
     monkeypatch.setattr(fused_cuda, "TYPICAL_SIDE", 65)
 
 
@@ -204,24 +203,6 @@ def test_the_network_stays_plain_where_the_operators_fail(
     assert "no engine" in caplog.text
 
 
-def test_the_probe_poisons_what_the_allocator_hands_out_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    events: list[str] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("empty"))
-    full = torch.full
-
-    def recorded(*args: Any, **options: Any) -> Tensor:
-        events.append("fill")
-        return full((8,), *args[1:], **options)
-
-    monkeypatch.setattr(torch, "full", recorded)
-    poison_free_memory(torch.device("cpu"))
-    assert events == ["empty", "fill"]
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert full((8,), 0xFF, dtype=torch.uint8).view(dtype).isnan().all()
-
-
 @needs_cuda
 @pytest.mark.parametrize(
     ("backbone", "dtype"),
@@ -235,7 +216,14 @@ def test_the_probe_poisons_what_the_allocator_hands_out_next(
 )
 def test_on_a_gpu_the_fused_network_is_equivalent(backbone: str, dtype: torch.dtype) -> None:
     cuda = torch.device("cuda")
-    net = folded(randomize(build_segmenter(backbone, num_classes=5)), cuda, dtype)
+    plain = randomize(build_segmenter(backbone, num_classes=5))
+    stem = plain.backbone.get_submodule("bn1")
+    assert isinstance(stem, nn.BatchNorm2d)
+    # Random weights let the maps grow with the depth: to 87,000 in ResNet-50, where fp16 ends at
+    # 65,504 and both networks give NaN.
+    stem.weight.data /= 64
+    stem.bias.data /= 64
+    net = folded(plain, cuda, dtype)
     replace_image_level(net.classifier)
     fused = fuse_if_equivalent(net)
     assert fused is not net
