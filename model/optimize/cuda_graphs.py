@@ -13,9 +13,9 @@ import contextlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ class CUDAGraphRunner(nn.Module):
         self.graphs.clear()
         if self.memory is not None:
             # The stream stays: for each, cuBLAS keeps a workspace that is never given back.
-            self.memory = self.memory._replace(pool=torch.cuda.graph_pool_handle())
+            self.memory.pool = torch.cuda.graph_pool_handle()
         # What cannot be given back, as a capture that failed is still underway, is reused at least.
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
@@ -179,11 +179,16 @@ def part_sizes(batch: int) -> list[int]:
     return sizes
 
 
-class GraphMemory(NamedTuple):
-    """What graphs share. The allocator hands a block on only within one stream."""
+@dataclass
+class GraphMemory:
+    """What graphs share. The allocator hands a block on only within one stream.
+
+    PyTorch's allocators still refer to the graphs of captures that broke, so these are kept.
+    """
 
     pool: Any
     stream: torch.cuda.Stream
+    broken: list[torch.cuda.CUDAGraph] = field(default_factory=list)
 
 
 def memory_for_graphs(device: torch.device) -> GraphMemory | None:
@@ -211,7 +216,10 @@ def capture(net: nn.Module, x: Tensor, memory: GraphMemory | None) -> Forward:
             with torch.cuda.graph(graph, memory.pool, side, capture_error_mode="thread_local"):
                 static_logits: Tensor = net(static_input)
         except RuntimeError:
-            end_allocation(memory.pool, x.device)
+            if end_allocation(memory.pool, x.device):
+                memory.pool = torch.cuda.graph_pool_handle()
+                memory.broken.append(graph)
+                release_generator(x.device)
             raise
     torch.cuda.current_stream(x.device).wait_stream(side)
 
@@ -223,12 +231,30 @@ def capture(net: nn.Module, x: Tensor, memory: GraphMemory | None) -> Forward:
     return replay
 
 
-def end_allocation(pool: Any, device: torch.device) -> None:
-    """Tell PyTorch's allocator that a capture into `pool` is over, where that failed to.
+def end_allocation(pool: Any, device: torch.device) -> bool:
+    """Tell PyTorch's allocator that a capture into `pool` is over; False where it knew.
 
-    `CUDAGraph.capture_end` raises before it does, and then no memory could be given back to the
-    driver for as long as the process lives. These functions are private: without them it is so.
+    `CUDAGraph.capture_end` raises before it does where the capture is invalid, and then no memory
+    could be given back to the driver for as long as the process lives. The allocator of
+    page-locked memory cannot be told, and refuses captures into that pool from then on: later ones
+    need another pool. These functions are private: without them it is so.
     """
-    with contextlib.suppress(AttributeError, RuntimeError):  # RuntimeError: it was over already
+    try:
         torch._C._cuda_endAllocateToPool(device.index or 0, pool)
         torch._C._cuda_releasePool(device.index or 0, pool)
+    except AttributeError:
+        return True
+    except RuntimeError:  # "not currently recording": what failed was not the capture
+        return False
+    return True
+
+
+def release_generator(device: torch.device) -> None:
+    """Give the device's random generator a state that no capture holds.
+
+    An invalid capture holds it for ever, and `torch.randn` would raise until the next capture
+    that succeeds.
+    """
+    with contextlib.suppress(AttributeError, RuntimeError):
+        generator = torch.cuda.default_generators[device.index or 0]
+        generator.graphsafe_set_state(generator.clone_state())

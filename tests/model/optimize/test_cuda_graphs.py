@@ -319,13 +319,32 @@ class FakeGraph(TorchDispatchMode):
             output.copy_(func(*args, **kwargs))
 
 
+class FakeGenerator:
+    """A random generator's state, which a capture holds until it ends."""
+
+    def __init__(self) -> None:
+        self.captured = False
+
+    def clone_state(self) -> FakeGenerator:
+        return FakeGenerator()
+
+    def graphsafe_set_state(self, other: FakeGenerator) -> None:
+        self.captured = other.captured
+
+
 class FakeCUDA:
-    """The nine names of torch.cuda that graphs need; its allocator ends captures as PyTorch's."""
+    """The ten names of torch.cuda that graphs need.
+
+    Its allocators, of memory on the GPU and of page-locked memory, end captures as PyTorch's do:
+    an invalid one stays underway in both, and only the first can be told.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[str] = []
         self.pools = 0
         self.underway: set[object] = set()
+        self.underway_on_host: set[object] = set()
+        self.generator = FakeGenerator()
         self.released: list[object] = []
         self.fails_at_exit = False
         self.side = FakeStream("side", self.events)
@@ -336,6 +355,7 @@ class FakeCUDA:
         monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.side)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.current)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+        monkeypatch.setattr(torch.cuda, "default_generators", (self.generator,))
         private = {
             "_cuda_endAllocateToPool": self.end_allocation,
             "_cuda_releasePool": lambda device, pool: self.released.append(pool),
@@ -363,13 +383,24 @@ class FakeCUDA:
         assert stream is self.current
         self.empty_cache()
         self.underway.add(pool)
+        self.generator.captured = True
+        if pool in self.underway_on_host:
+            raise RuntimeError("beginAllocateToPool: already recording to mempool_id")
+        self.underway_on_host.add(pool)
         self.events.append(f"capture into {pool}")
-        with graph:
-            yield
+        try:
+            with graph:
+                yield
+        finally:
+            self.end_capture(pool)
+        self.events.append("captured")
+
+    def end_capture(self, pool: object) -> None:
         if self.fails_at_exit:
             raise RuntimeError("CUDA error: operation failed due to a previous error in capture")
         self.underway.remove(pool)
-        self.events.append("captured")
+        self.underway_on_host.remove(pool)
+        self.generator.captured = False
 
     def empty_cache(self) -> None:
         if self.underway:
@@ -475,12 +506,28 @@ def test_a_capture_that_fails_at_its_end_leaves_the_allocator_usable(
     net(x)
     assert net.counters.failures == 1
     assert not cuda.underway
+    assert not cuda.generator.captured  # else torch.randn would raise
     assert cuda.released == [(0, 1)]
     cuda.fails_at_exit = False
     clock.now += FIRST_BACK_OFF
     net(x)
     assert torch.equal(net(x), x * 2 + 1)
     assert net.counters.captures == 1
+    assert net.counters.failures == 1
+    assert "capture into (0, 2)" in cuda.events  # the first pool takes no more captures
+
+
+def test_a_capture_that_runs_out_of_memory_keeps_its_pool(cuda: FakeCUDA, clock: Clock) -> None:
+    tracked = Tracked(cuda)
+    tracked.fails_on = ("side", 2)
+    net = runner(tracked)
+    x = torch.randn(1, 3, 4, 4)
+    for _ in range(2):
+        net(x)
+    clock.now += FIRST_BACK_OFF
+    net(x)
+    assert net.counters.captures == 1
+    assert cuda.events.count("capture into (0, 1)") == 2
 
 
 def test_without_the_private_functions_it_goes_on_without_graphs(
@@ -553,6 +600,27 @@ def test_on_a_gpu_an_output_outlives_the_next_replay() -> None:
 
 
 @needs_cuda
+def test_on_a_gpu_memory_that_runs_out_is_recovered_from() -> None:
+    torch.cuda.empty_cache()
+    device = torch.device("cuda")
+    net = randomize(build_segmenter("resnet18", num_classes=3)).eval()
+    fast = optimize_for_inference(net, device)
+    x = torch.randn(8, 3, 520, 520, device=device)
+    expected = fast(x)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (64 << 20)) / total)
+    torch.cuda.empty_cache()
+    try:
+        with pytest.raises(RuntimeError) as error:
+            fast(x)
+        assert is_out_of_memory(error.value), error.value
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    logits = fast(x)
+    assert (logits - expected).norm() <= 0.02 * expected.norm()
+
+
+@needs_cuda
 @pytest.mark.parametrize("first_breaks", [False, True])
 def test_on_a_gpu_an_illegal_capture_is_recovered_from(first_breaks: bool, clock: Clock) -> None:
     """An operator that waits for the GPU breaks the capture; later ones work, memory is freed."""
@@ -575,6 +643,7 @@ def test_on_a_gpu_an_illegal_capture_is_recovered_from(first_breaks: bool, clock
     clock.now += LONGEST_BACK_OFF
     for _ in range(2):
         assert torch.equal(net(y), 2 * y)
+    assert torch.randn(1, device="cuda").isfinite()  # the failed capture holds no generator
     plain.broken = False
     for _ in range(3):
         clock.now += LONGEST_BACK_OFF
@@ -583,24 +652,3 @@ def test_on_a_gpu_an_illegal_capture_is_recovered_from(first_breaks: bool, clock
     assert net.counters.failures >= 1
     assert len(net.graphs) == 2
     torch.cuda.empty_cache()  # raises where a capture is still underway
-
-
-@needs_cuda
-def test_on_a_gpu_memory_that_runs_out_is_recovered_from() -> None:
-    torch.cuda.empty_cache()
-    device = torch.device("cuda")
-    net = randomize(build_segmenter("resnet18", num_classes=3)).eval()
-    fast = optimize_for_inference(net, device)
-    x = torch.randn(8, 3, 520, 520, device=device)
-    expected = fast(x)
-    _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (64 << 20)) / total)
-    torch.cuda.empty_cache()
-    try:
-        with pytest.raises(RuntimeError) as error:
-            fast(x)
-        assert is_out_of_memory(error.value), error.value
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    logits = fast(x)
-    assert (logits - expected).norm() <= 0.02 * expected.norm()
