@@ -1,6 +1,6 @@
 """Time and check the network on a GPU, in sections with time limits.
 
-    python -m scripts.bench_gpu --out FOLDER [--sections ours eager-bf16] [--batches 1 8]
+    python -m scripts.bench_gpu --out FOLDER [--sections forwards atrous] [--batches 1 8]
 
 FOLDER gets results.jsonl, a log, and the forwards' table in Markdown. Needs torch, torchvision and
 Pillow; the section `tests` pytest and Hypothesis, too.
@@ -58,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: torch sees no GPU; scripts.benchmark is for the CPU", file=sys.stderr)
         return 1
     options = Options(choices.device, choices.networks, choices.sizes, choices.batches)
+    choices.out.mkdir(parents=True, exist_ok=True)
     if choices.section:
         run_section(choices.section, options, choices.out)
         return 0
-    choices.out.mkdir(parents=True, exist_ok=True)
     append(choices.out, "conditions", conditions(choices.device))
     failed = run_sections(choices.sections, options, choices.out, choices.limit)
     print((choices.out / "table.md").read_text())

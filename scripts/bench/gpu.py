@@ -1,12 +1,12 @@
 """The forward on a GPU: torchvision's DeepLabV3, ours, and torch.compile, in images per second.
 
-Needs torch and torchvision only. Weights are random, the same for all. A forward takes normalised
+Needs torch and torchvision only. The weights are the same for all. A forward takes normalised
 images that are on the device already, and leaves logits there. `of product` is the share of the
 measured bf16 rate of matrix products that a forward's arithmetic comes to, counted as torchvision
 does it: without the work that ours leaves out, so that ours may pass what its products reach.
 
-Each contender is to be measured in a process of its own: cuDNN chooses a kernel once for a shape,
-and what `cudnn.benchmark` chose would be used by those that come after.
+"ours-cudnn-benchmark" is to be measured in a process of its own: cuDNN chooses a kernel once for a
+shape, and what `cudnn.benchmark` chose would be used by those that come after.
 """
 
 from __future__ import annotations
@@ -76,36 +76,64 @@ class Logits(nn.Module):
 
 
 def figures_of(
-    name: str, contender: str, device: torch.device, sizes: Sequence[Size], batches: Sequence[int]
+    name: str,
+    contenders: Sequence[str],
+    device: torch.device,
+    sizes: Sequence[Size],
+    batches: Sequence[int],
 ) -> Iterator[Figure]:
-    """A contender's figures at every size and batch; the key of CONTENDERS names it."""
+    """The figures of a key of NETWORKS at every size and batch; keys of CONTENDERS name the rest.
+
+    Weights and images are random: the logits of classes nearly tie, so that fewer cells agree than
+    those of a trained network.
+    """
     torch.manual_seed(0)
     ours = build_segmenter(name, NUM_CLASSES).eval()
     plain = Logits(name, ours.state_dict()).eval()
+    yield from measure(name, plain, ours, contenders, noise, device, sizes, batches)
+
+
+def noise(batch: int, size: Size) -> Tensor:
+    return torch.randn(batch, 3, *size)
+
+
+def measure(
+    name: str,
+    plain: nn.Module,
+    ours: Segmenter,
+    contenders: Sequence[str],
+    images_of: Callable[[int, Size], Tensor],
+    device: torch.device,
+    sizes: Sequence[Size],
+    batches: Sequence[int],
+) -> Iterator[Figure]:
+    """The figures of one network, as we build it and as it is elsewhere, with the same weights."""
     exact = eager_fp32(plain, ours, device)
-    forward = CONTENDERS[contender](plain, ours, device)
     rate = product_rate(device, GEMM_SIDE if device.type == "cuda" else 256)
-    for size in sizes:
-        work = operations(plain, size)
-        for batch in batches:
-            images = torch.randn(batch, 3, *size, device=device)
-            with torch.inference_mode():
-                expected = exact(images).argmax(1)
-                agreement = (forward(images).argmax(1) == expected).float().mean()
-                speed = batch / median_seconds(forward, images)
-            yield Figure(name, size, batch, contender, speed, work * speed / rate, float(agreement))
+    work = {size: operations(plain, size) for size in sizes}
+    for contender in contenders:
+        forward = CONTENDERS[contender](plain, ours, device)
+        for size in sizes:
+            for batch in batches:
+                images = images_of(batch, size).to(device)
+                with torch.inference_mode():
+                    expected = exact(images).argmax(1)
+                    agreement = float((forward(images).argmax(1) == expected).float().mean())
+                    speed = batch / median_seconds(forward, images)
+                of_product = work[size] * speed / rate
+                yield Figure(name, size, batch, contender, speed, of_product, agreement)
 
 
-def eager_fp32(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def eager_fp32(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     return copy_to(plain, device, torch.float32)
 
 
-def eager_bf16(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def eager_bf16(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     net = copy_to(plain, device, torch.bfloat16)
     return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last))
 
 
-def max_autotune(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def max_autotune(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     """torch.compile of our network with its batch norms folded: one pass less than it would have.
 
     Its output lives in a CUDA graph's memory, which the next call overwrites.
@@ -114,22 +142,22 @@ def max_autotune(plain: Logits, ours: Segmenter, device: torch.device) -> Forwar
     return lambda x: net(x.bfloat16().to(memory_format=torch.channels_last)).clone()
 
 
-def optimized(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def optimized(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     return optimize_for_inference(ours, device, "bf16")
 
 
-def without_graphs(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def without_graphs(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     net = optimize_for_inference(ours, device, "bf16")
     return net.net if isinstance(net, CUDAGraphRunner) else net
 
 
-def with_cudnn_benchmark(plain: Logits, ours: Segmenter, device: torch.device) -> Forward:
+def with_cudnn_benchmark(plain: nn.Module, ours: Segmenter, device: torch.device) -> Forward:
     torch.backends.cudnn.benchmark = True
     return optimize_for_inference(ours, device, "bf16")
 
 
 # What builds each forward.
-CONTENDERS: Final[dict[str, Callable[[Logits, Segmenter, torch.device], Forward]]] = {
+CONTENDERS: Final[dict[str, Callable[[nn.Module, Segmenter, torch.device], Forward]]] = {
     "eager-fp32": eager_fp32,
     "eager-bf16": eager_bf16,
     "ours-without-graphs": without_graphs,

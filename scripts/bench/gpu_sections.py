@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +21,21 @@ from torch.nn.functional import conv2d
 
 from model import build_segmenter, optimize_for_inference
 from model.optimize import optimize_for_pixels
+from model.optimize.atrous_cuda import TapProductConv
 from model.optimize.cuda_graphs import CUDAGraphRunner, graph_counters, warm_up
+from model.optimize.fused_cuda import FusedConv
 from model.optimize.inference import folded
+from model.segmenter import Segmenter
 from scripts.bench.gpu import (
-    CONTENDERS,
     Size,
     figures_of,
+    measure,
     median_seconds,
     synchronize,
 )
+
+if TYPE_CHECKING:
+    from model.preset import Preset
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +44,7 @@ Task = Callable[[], Tensor]
 
 # The tests that need a GPU. The rest of each file passes without.
 CUDA_TESTS = (
+    "tests/model/optimize/test_atrous_cuda.py",
     "tests/model/optimize/test_fused_cuda.py",
     "tests/model/optimize/test_cuda_graphs.py",
     "tests/imaging/mask/test_class_mask.py",
@@ -82,11 +90,9 @@ def cuda_tests(options: Options) -> Iterator[Row]:
     yield {"exit_status": result.returncode}
 
 
-def agreement(options: Options) -> Iterator[Row]:
-    """A trained network's masks of a photo-like image, against those of fp32 on the CPU."""
+def street_network() -> tuple[Segmenter, Preset]:
+    """The trained network that comes with the project."""
     # Here and in `mask`: a machine without Pillow or PyYAML still has the other sections.
-    from PIL import Image
-
     from model.preset import build_network, load_preset
 
     preset = load_preset("street-resnet18")
@@ -94,10 +100,24 @@ def agreement(options: Options) -> Iterator[Row]:
     assert preset.weights.file is not None
     net = build_network(preset)
     net.load_state_dict(torch.load(preset.weights.file, map_location="cpu", weights_only=True))
+    return net.eval(), preset
+
+
+def photo(size: Size) -> Tensor:
+    """A photo-like image, uint8 (1, 3, H, W) RGB."""
+    from PIL import Image
+
+    height, width = size
     with Image.open(ROOT / "serving" / "runtime" / "golden.png") as file:
-        image = file.convert("RGB").resize((480, preset.short_side))
+        image = file.convert("RGB").resize((width, height))
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    pixels = pixels.view(1, image.height, image.width, 3).permute(0, 3, 1, 2).contiguous()
+    return pixels.view(1, height, width, 3).permute(0, 3, 1, 2).contiguous()
+
+
+def agreement(options: Options) -> Iterator[Row]:
+    """A trained network's masks of a photo-like image, against those of fp32 on the CPU."""
+    net, preset = street_network()
+    pixels = photo((preset.short_side, 480))
     expected = optimize_for_pixels(net, preset.mean, preset.std, "cpu", "fp32")(pixels)
     for precision in ("fp32", "bf16", "fp16"):
         fast = optimize_for_pixels(net, preset.mean, preset.std, options.device, precision)
@@ -112,13 +132,34 @@ def agreement(options: Options) -> Iterator[Row]:
                 }
 
 
-def forwards(contender: str, options: Options) -> Iterator[Row]:
-    """The table's rows of one contender."""
+def forwards(contenders: Sequence[str], options: Options) -> Iterator[Row]:
+    """The table's rows of some contenders."""
     for network in options.networks:
         for figure in figures_of(
-            network, contender, options.device, options.sizes, options.batches
+            network, contenders, options.device, options.sizes, options.batches
         ):
             yield {"figure": asdict(figure)}
+
+
+def street(options: Options) -> Iterator[Row]:
+    """The table's rows of the trained network, on a photo-like image of a camera's aspect ratio."""
+    net, preset = street_network()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preset.mean, preset.std))
+
+    def images(batch: int, size: Size) -> Tensor:
+        return ((photo(size) / 255 - mean) / std).expand(batch, -1, -1, -1)
+
+    for figure in measure(
+        preset.name,
+        net,
+        net,
+        ("eager-bf16", "ours"),
+        images,
+        options.device,
+        [(preset.short_side, preset.short_side * 4 // 3)],
+        (1, 8),
+    ):
+        yield {"figure": asdict(figure)}
 
 
 @dataclass(frozen=True)
@@ -230,30 +271,28 @@ def tasks_of(
 
 
 def atrous(options: Options) -> Iterator[Row]:
-    """The pyramid's 3x3 convolutions: dilated, undilated, and all their products in one matrix."""
+    """The pyramid's 3x3 convolutions with their ReLU: by cuDNN, and as products of all taps."""
     side, channels, out = 65, 2048, 256
+    device = options.device
     for batch in (1, 8):
-        x = torch.randn(batch, channels, side, side, device=options.device).bfloat16()
+        x = torch.randn(batch, channels, side, side, device=device).bfloat16().relu_()
         x = x.to(memory_format=torch.channels_last)
-        weight = torch.randn(out, channels, 3, 3, device=options.device).bfloat16()
-        weight = (weight / 136).to(memory_format=torch.channels_last)
         work = 2 * 9 * batch * side**2 * channels * out
-        for rate in (1, 12, 24, 36):
-            yield from timed(
-                f"dilation {rate}, batch {batch}",
-                partial(conv2d, x, weight, None, 1, rate, rate),
-                work,
-                options.device,
-            )
+        for rate in (12, 24, 36):
+            conv = nn.Conv2d(channels, out, 3, padding=rate, dilation=rate).requires_grad_(False)
+            conv = conv.to(device, torch.bfloat16).to(memory_format=torch.channels_last)
+            tasks = {"cuDNN": FusedConv(conv), "products": TapProductConv(conv)}
+            for name, task in tasks.items():
+                yield from timed(
+                    f"{name}, dilation {rate}, batch {batch}", partial(task, x), work, device
+                )
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        for columns in (9 * out, 28 * out):  # one rate's taps; those of all rates and the 1x1
-            matrix = torch.randn(channels, columns, device=options.device).bfloat16()
-            yield from timed(
-                f"product with {columns} columns, batch {batch}",
-                partial(torch.mm, rows, matrix),
-                2 * len(rows) * channels * columns,
-                options.device,
-            )
+        yield from timed(
+            f"the product alone, batch {batch}",
+            partial(torch.mm, rows, tasks["products"].taps),
+            work,
+            device,
+        )
 
 
 def timed(name: str, task: Task, work: int, device: torch.device) -> Iterator[Row]:
@@ -391,18 +430,20 @@ def graphed_seconds(task: Task, device: torch.device) -> float:
     return sorted(times)[2]
 
 
+# All but cudnn.benchmark, whose choices of kernels others would use, and torch.compile, which takes
+# minutes.
+QUICK_CONTENDERS = ("eager-bf16", "ours", "eager-fp32", "ours-without-graphs")
+
 SECTIONS: dict[str, Section] = {
     "tests": Section(cuda_tests, limit=90),
+    "forwards": Section(partial(forwards, QUICK_CONTENDERS), limit=90),
     "agreement": Section(agreement, limit=40),
-    **{
-        name: Section(partial(forwards, name), limit=40)
-        for name in CONTENDERS
-        if name != "max-autotune"
-    },
+    "street": Section(street, limit=40),
     "atrous": Section(atrous, limit=30),
+    "ours-cudnn-benchmark": Section(partial(forwards, ["ours-cudnn-benchmark"]), limit=60),
     "convolutions": Section(convolutions, limit=60),
     "profile": Section(profile, limit=40),
     "shapes": Section(shapes, limit=60),
     "mask": Section(mask, limit=40),
-    "max-autotune": Section(partial(forwards, "max-autotune"), limit=400),
+    "max-autotune": Section(partial(forwards, ["max-autotune"]), limit=400),
 }
