@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_contenders_give_the_same_classes(contender: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # restored afterwards
-    (figure,) = figures_of("resnet50", contender, CPU, [(33, 49)], [2])
+    (figure,) = figures_of("resnet50", [contender], CPU, [(33, 49)], [2])
     assert figure.contender == contender
     assert figure.agreement > 0.9
     assert figure.images_per_second > 0
