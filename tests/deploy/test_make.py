@@ -54,14 +54,11 @@ print(*sys.argv[1:], "of", kept.read_text() if kept.exists() else "nothing")
 UNTIL_SIGTERM = """
 import signal
 
-def drain(number, frame):
-    print("drained", flush=True)
-    raise SystemExit
-
-signal.signal(signal.SIGTERM, drain)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 signal.alarm(60)
 print("serving", flush=True)
-signal.pause()
+signal.sigwait({signal.SIGTERM})
+print("drained", flush=True)
 """
 
 EVALUATE = "import sys; print(*sys.argv[1:])"
