@@ -75,9 +75,10 @@ deploy: $(ARCHIVE) ## build the archive and have the service on PORT serve it fr
 test: .venv/dev ## run all tests
 	@$(PY) -m pytest
 
+# Two processes of one thread each: these tests are mostly Python.
 .PHONY: test-fast
 test-fast: .venv/dev ## run the tests that need no TorchServe, nginx or browser, and are quick
-	@$(PY) -m pytest -m 'not service and not slow'
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m 'not service and not slow'
 
 .PHONY: lint
 lint: .venv/dev ## check style, format, types, and who imports whom
