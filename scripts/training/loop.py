@@ -72,7 +72,9 @@ def train(
         try:
             trainer.restore(state)
         except (KeyError, ValueError, RuntimeError) as error:  # of load_state_dict
-            raise CheckpointError(f"{checkpoint} is of a run with other settings") from error
+            raise CheckpointError(
+                f"{checkpoint} is of a run with other settings or of an older version"
+            ) from error
     output.mkdir(parents=True, exist_ok=True)
 
     rare = (weights > 1).nonzero().flatten().tolist()
