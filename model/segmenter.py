@@ -84,7 +84,7 @@ def build_segmenter(
         raise ValueError(f"num_classes is {num_classes!r}; expected at least 2")
 
     resnet = get_model(backbone, weights=None)
-    limit_stride(resnet, output_stride)
+    replace_stride_with_dilation(resnet, output_stride)
     stages = until_stage(resnet, features)
     channels = stage_channels(resnet, features)
     aux = None
@@ -94,7 +94,7 @@ def build_segmenter(
     return Segmenter(stages, DeepLabHead(channels, num_classes, atrous_rates), aux)
 
 
-def limit_stride(resnet: ResNet, output_stride: int) -> None:
+def replace_stride_with_dilation(resnet: ResNet, output_stride: int) -> None:
     """Replace, in place, each stride that would take the map below 1/output_stride by dilation.
 
     What comes after a lost stride of 2 samples every second cell, so that each of its inputs is
