@@ -27,6 +27,10 @@ Ints = npt.NDArray[np.intp]
 LEVELS: Final = 255  # grey levels above 0
 NEGLIGIBLE: Final = 0.5 / LEVELS  # share of the softmax that may be left out, of the winner's
 
+# How far a corner's largest logit may exceed the reference, in powers of 2: the differences between
+# classes are then rounded to 2**-12. Only logits that exclude a class, such as -inf, exceed it more.
+LARGEST_EXCESS: Final = 2.0**12
+
 # 2 ** (x * LOG2_E) == e ** x, and NumPy's exp2 takes half the time of its exp.
 LOG2_E: Final = np.float32(np.log2(np.e))
 
@@ -86,9 +90,9 @@ def _cells(num_nodes: int, num_pixels: int) -> Cells:
 def _classes_that_matter(nodes: Floats) -> tuple[Floats, Ints]:
     """The corners of the n = (r - 1) * (c - 1) cells between nodes (C, r, c).
 
-    Returns their logits (n, 4, C), likeliest classes first, minus a lower bound of the largest
-    one, and the number of classes that matter in each cell (n,): the others together stay below
-    NEGLIGIBLE times the winner.
+    Returns their logits (n, 4, C), likeliest classes first, up to a constant for each corner, and
+    the number of classes that matter in each cell (n,): the others together stay below NEGLIGIBLE
+    times the winner.
     """
     top, bottom = nodes[:, :-1], nodes[:, 1:]
     corners = np.stack([top[..., :-1], top[..., 1:], bottom[..., :-1], bottom[..., 1:]])
@@ -98,8 +102,13 @@ def _classes_that_matter(nodes: Floats) -> tuple[Floats, Ints]:
     # of the four corners' winners is close to it even where one class takes over from another.
     winners = corners.argmax(2)  # (n, 4)
     reference = np.take_along_axis(corners, winners[:, None], 2).mean(2, keepdims=True)
+    # It is useless where a corner's winner is excluded at another: -1e30 swamps the other logits.
+    excess = np.take_along_axis(corners, winners[..., None], 2) - reference  # (n, 4, 1)
+    useless = (excess > LARGEST_EXCESS).any((1, 2))  # (n,)
+    reference[useless] = 0
     corners = corners - reference
     bound = np.exp2(np.minimum(corners.max(1), 0))  # (n, C) of each class's ratio to the winner
+    bound[useless] = 1  # all classes matter
 
     order = np.argsort(-bound, 1)
     corners = np.take_along_axis(corners, order[:, None], 2)

@@ -184,6 +184,26 @@ def test_a_class_ruled_out_by_minus_infinity_leaves_the_others_alone() -> None:
     assert torch.equal(confidence, expected_confidence)
 
 
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [(torch.nan, 6), (-torch.inf, 6), (-1e9, 6), (torch.inf, 2)],  # of 2 rows no two classes tie
+)
+@pytest.mark.parametrize("size", [(200, 300), (60, 90), (33, 47), (7, 11)])
+def test_confidence_where_a_class_is_excluded_in_a_part_of_the_map(
+    value: float, rows: int, size: tuple[int, int]
+) -> None:
+    """At three times the grid's size every third pixel is on a node, where other nodes weigh 0."""
+    logits = trained_like(num_classes=5, height=20, width=30)
+    for class_id in range(5):
+        top, left = 4 * class_id, 4 * class_id
+        logits[:, class_id, top : top + rows, left : left + 9] = value
+    finite = logits.nan_to_num(nan=-HUGE, posinf=HUGE, neginf=-HUGE)
+
+    confidence = class_mask_and_confidence(logits, size)[1]
+
+    assert_within_one(confidence, class_mask_and_confidence_plain(finite, size)[1])
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_logits_that_are_no_numbers_spoil_only_their_own_cells(value: float) -> None:
     logits = trained_like(num_classes=5, height=20, width=30)
