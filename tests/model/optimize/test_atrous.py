@@ -78,6 +78,7 @@ class Slow(nn.Module):
         return y
 
 
+@pytest.mark.slow
 def test_the_first_call_keeps_the_faster_candidate() -> None:
     x = cells(1, 24, 20, 20)
     quick = nn.Sequential(atrous_conv(2), nn.ReLU())

@@ -59,6 +59,7 @@ def replaced(head: DeepLabHead) -> int:
     return sum(isinstance(module, TapProductConv) for module in head.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hopper")
 def test_wide_branches_take_the_products() -> None:
     head = folded_head()
@@ -97,6 +98,7 @@ def test_other_branches_stay_convolutions(monkeypatch: pytest.MonkeyPatch) -> No
     ],
     ids=["another result", "NaN"],
 )
+@pytest.mark.slow
 def test_branches_stay_convolutions_where_the_kernel_is_wrong(
     broken: Callable[..., Tensor],
     monkeypatch: pytest.MonkeyPatch,

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "resnet18",
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("resnext50_32x4d", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("size", [(97, 97), (65, 129)])
 def test_logits_are_those_of_the_modules(backbone: str, size: tuple[int, int]) -> None:
     net = randomize(build_segmenter(backbone, num_classes=5, features="layer3"))
