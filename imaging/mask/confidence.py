@@ -28,7 +28,7 @@ LEVELS: Final = 255  # grey levels above 0
 NEGLIGIBLE: Final = 0.5 / LEVELS  # share of the softmax that may be left out, of the winner's
 
 # How far a corner's largest logit may exceed the reference, in powers of 2: the differences between
-# classes are then rounded to 2**-12. Only logits that exclude a class, such as -inf, exceed it more.
+# classes are then rounded to 2**-12. Only logits that exclude a class, such as -inf, do so.
 LARGEST_EXCESS: Final = 2.0**12
 
 # 2 ** (x * LOG2_E) == e ** x, and NumPy's exp2 takes half the time of its exp.

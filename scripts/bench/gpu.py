@@ -36,6 +36,13 @@ NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "resnet101": deeplabv3_resnet101,
 }
 SIZES: Final[tuple[Size, ...]] = ((520, 520), (520, 693))  # square, and 4:3 as most photos
+
+# Short sides of 520 px at the aspect ratios that cameras and screens have.
+COMMON_SIZES: Final[tuple[Size, ...]] = (
+    *((520, 520), (520, 693), (693, 520), (520, 780), (780, 520)),
+    *((520, 924), (924, 520)),
+)
+
 BATCHES: Final = (1, 8, 32)
 NUM_CLASSES: Final = 21
 

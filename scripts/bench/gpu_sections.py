@@ -27,6 +27,7 @@ from model.optimize.fused_cuda import FusedConv
 from model.optimize.inference import folded
 from model.segmenter import Segmenter
 from scripts.bench.gpu import (
+    COMMON_SIZES,
     Size,
     figures_of,
     measure,
@@ -48,12 +49,6 @@ CUDA_TESTS = (
     "tests/model/optimize/test_fused_cuda.py",
     "tests/model/optimize/test_cuda_graphs.py",
     "tests/imaging/mask/test_class_mask.py",
-)
-
-# Short sides of 520 px at the aspect ratios that cameras and screens have.
-COMMON_SIZES: tuple[Size, ...] = (
-    *((520, 520), (520, 693), (693, 520), (520, 780), (780, 520)),
-    *((520, 924), (924, 520)),
 )
 
 FIRST_SIZES: Sequence[Size] = ((520, 700), (700, 520))  # none of the common ones
