@@ -1,4 +1,4 @@
-"""A file's SHA-256: what says that weights are those that a preset or an archive names."""
+"""A file's SHA-256, which identifies the weights that a preset or an archive names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A preset: all that makes weights into a model, in one YAML file.
 
-The network's shape, how photos are prepared for it, what its classes are called and which weights
-it has. `model/presets/` holds ours; a user's own is a file like them.
+The network's shape, the preprocessing of photos, the labels and colours of the classes, and the
+source of the weights. `model/presets/` holds ours; a user's own is a file like them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FOLDER = Path(__file__).with_name("presets")
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255
 
-# What an id may be in a 16-bit mask, less 65535, which tools read as void.
+# Class ids 0 to 65534: in a 16-bit mask, 65535 is void.
 MAX_CLASSES = 65_535
 
 
 class PresetError(ValueError):
-    """A preset file that cannot be used: which file, key and value, and what is expected."""
+    """A preset file that cannot be used. Names the file, key, value and expectation."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _plain(value: object) -> object:
 
 
 class _Reader:
-    """Reads a document strictly; knows the file, so that errors can name it."""
+    """Reads a document strictly. Errors name its file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -71,8 +71,8 @@ def build_segmenter(
 
     `backbone` is one of BACKBONES. `features` names the stage the head reads ("layer4" or
     "layer3"; later stages are not built) and `output_stride` how much smaller than the image its
-    map is (8 or 16). `aux_head` adds torchvision's FCN head on the stage before, so that a
-    checkpoint that holds one loads strictly; `forward` never runs it. ValueError names a bad value.
+    map is (8 or 16). `aux_head` adds torchvision's FCN head on the stage before, for checkpoints
+    that hold one: they load strictly, and `forward` never runs it. ValueError names a bad value.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}")
@@ -95,11 +95,11 @@ def build_segmenter(
 
 
 def replace_stride_with_dilation(resnet: ResNet, output_stride: int) -> None:
-    """Replace, in place, each stride that would take the map below 1/output_stride by dilation.
+    """Replace strides that would take the map below 1/output_stride by dilation, in place.
 
-    What comes after a lost stride of 2 samples every second cell, so that each of its inputs is
-    the one it had: the convolution that carried the stride keeps the dilation of the stage before,
-    all later ones use twice that. For Bottleneck blocks this is the rule of torchvision's
+    After a removed stride of 2, convolutions read every second cell: the same inputs as before. The
+    convolution that carried the stride keeps the dilation of the previous stage, and all later
+    ones use twice that. For Bottleneck blocks this is the rule of torchvision's
     `replace_stride_with_dilation`; BasicBlock (resnet18 and 34), which torchvision refuses to
     dilate, has two 3x3 convolutions, and only the first carries the stride.
     """

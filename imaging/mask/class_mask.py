@@ -91,7 +91,7 @@ def triton_works(device: torch.device) -> bool:
         logits = torch.zeros(1, 2, 1, 1, device=device)
         for dtype, with_confidence in itertools.product((torch.uint8, torch.int32), (False, True)):
             label_pixels(logits, (1, 1), dtype, with_confidence=with_confidence)
-        torch.cuda.synchronize(device)  # raises what went wrong on the GPU
+        torch.cuda.synchronize(device)  # raises the GPU's errors
     except Exception as error:  # no Triton, no C compiler, a GPU it does not know
         warnings.warn(f"Masks are made without Triton, which fails: {error!r}", stacklevel=2)
         return False

@@ -34,7 +34,7 @@ LARGEST_EXCESS: Final = 2.0**12
 # 2 ** (x * LOG2_E) == e ** x, and NumPy's exp2 takes half the time of its exp.
 LOG2_E: Final = np.float32(np.log2(np.e))
 
-# Logits interpolated at a time, 1 MB: what a core's second-level cache holds.
+# Logits interpolated at a time, 1 MB: they fit into a core's second-level cache.
 BATCH_LOGITS: Final = 1 << 18
 
 

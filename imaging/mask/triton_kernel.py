@@ -17,7 +17,7 @@ from imaging.mask import bilinear
 BLOCK_ROWS = 2
 BLOCK_COLUMNS = 128
 
-# Triton would compile the kernel anew whenever one of these becomes 1 or a multiple of 16, and a
+# Triton would compile the kernel again whenever one of these becomes 1 or a multiple of 16, and a
 # request would wait a second for it. Every photo has its own size.
 SIZES = (
     *("stride_image", "stride_class", "stride_row", "stride_column"),
@@ -111,7 +111,7 @@ def label_pixels(
     logits (B, C, h, w) may have any float type and any strides.
     """
     batch, num_classes, height, width = logits.shape
-    if logits.data_ptr() % ALIGNMENT:  # one of a batch: Triton would compile for it anew
+    if logits.data_ptr() % ALIGNMENT:  # one of a batch: Triton would compile for it again
         logits = logits.clone()
     mask = logits.new_empty((batch, *size), dtype=dtype)
     confidence = mask.new_empty(mask.shape if with_confidence else (0,), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What makes a trained segmenter fast to serve, one step a file."""
+"""Optimisations of a trained segmenter for inference, one per file."""
 
 from model.optimize.inference import optimize_for_inference, optimize_for_pixels
 

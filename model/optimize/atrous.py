@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from model.deeplab_head import ASPP, ASPPConv, DeepLabHead
 
-# Narrower maps gain nothing: 512 -> 256 channels, dilation 12, 45x60 cells take oneDNN 3.9 ms, and
-# the products 5.5. Without them a small network gives the same bits in every process.
+# Narrower maps gain nothing: 512 -> 256 channels, dilation 12, 45x60 cells take 3.9 ms in oneDNN,
+# 5.5 ms as products. Without products a small network gives the same bits in every process.
 MIN_CHANNELS = 1024
 
 # The products have to be faster by this factor: below it the choice would be the clock's noise.
 CLEARLY_FASTER = 1.25
 
-TIMED_CALLS = 4  # of each candidate, of which the fastest counts; the first is slow
+TIMED_CALLS = 4  # of each candidate; the fastest counts, as the first is slow
 
 
 class ShiftedConv(nn.Module):
@@ -80,10 +80,10 @@ def overlaps(length: int, shift: int) -> list[tuple[slice, slice]]:
 class AutotunedConv(nn.Module):
     """relu(conv(x)) in one of two ways: the first call times both and keeps the faster.
 
-    Which one that is depends on the processor and the dtype far more than on the map's size: with
-    AMX and bf16, oneDNN's own kernel takes 102 to 243 ms for what the products do in 14 to 20
-    (2048 -> 256 channels, 65x65 cells, 2 cores); with AVX-512 alone it skips the padding by itself
-    and is faster. So the first call should be one of the usual size.
+    The faster one depends on the processor and the dtype far more than on the map's size: with AMX
+    and bf16, oneDNN's own kernel takes 102 to 243 ms and the products 14 to 20 (2048 -> 256
+    channels, 65x65 cells, 2 cores); with AVX-512 alone oneDNN skips the padding and is faster. The
+    first call should be of the usual size.
     """
 
     def __init__(self, plain: nn.Module, shifted: nn.Module) -> None:
@@ -113,7 +113,7 @@ def speedup(
 
 
 def enable_shifted_matmul(head: DeepLabHead) -> None:
-    """Let each wide atrous branch of the head choose shifted products, in place.
+    """Make each wide atrous branch of the head an AutotunedConv, in place.
 
     Batch norms must be folded already, and the weights in the dtype they stay in.
     """

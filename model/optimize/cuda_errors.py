@@ -1,7 +1,7 @@
-"""What a failed forward says when there was no memory for it.
+"""Out-of-memory errors of a forward, recognised by type and text.
 
-PyTorch has one exception for it, which its own allocator raises. All else that needs memory on a
-GPU says so in the text of a RuntimeError, each library in its own words.
+PyTorch has an exception for them, but only its own allocator raises it. The libraries that allocate
+memory on a GPU themselves end in a RuntimeError, each with its own text.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ OUT_OF_MEMORY_TEXTS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    # A convolution: PyTorch tries cuDNN's engines in turn, takes a workspace that does not fit for
-    # an engine that does not work, and ends so when it has tried all (try_configs in Conv_v8.cpp).
-    # A convolution that cuDNN cannot do at all says the same; the first forward would have.
+    # A convolution: PyTorch tries cuDNN's engines in turn, skips those whose workspace does not
+    # fit, and raises this when none is left (try_configs in Conv_v8.cpp). A convolution that cuDNN
+    # cannot run at all raises it, too, but then in the first forward.
     "unable to find an engine to execute this computation",
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that there was no memory, on a GPU or on the CPU."""
+    """Whether the error means that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(

@@ -1,10 +1,10 @@
-"""Forwards replayed from CUDA graphs: one launch in the place of several hundred.
+"""Forwards replayed from CUDA graphs: one launch instead of several hundred.
 
-At batch 1 a GPU is done with a layer before Python has launched the next. A graph holds all the
-launches for one input shape. To capture one takes two forwards and an emptied cache of memory, and
-photos come in many shapes. So batches are split into parts of few sizes; the shapes of most photos
-are captured when a worker starts (`warm_up`); any other is captured when it comes again, and not
-more often than once in CAPTURE_INTERVAL.
+At batch 1 a GPU finishes a layer before Python has launched the next. A graph holds all launches
+for one input shape. Capturing one takes two forwards and empties the allocator's cache, and photos
+come in many shapes. Batches are therefore split into parts of few sizes. The shapes of most photos
+are captured when a worker starts (`warm_up`), any other when it comes again, at most one in
+CAPTURE_INTERVAL.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Tensor]
 
-# Images of the parts that a batch is split into, so that a shape has four graphs at most. Eight
+# Batches are split into parts of these many images, so a shape has at most four graphs. Eight
 # images fill a GPU: larger parts would only take more memory.
 PART_SIZES = (8, 4, 2, 1)
 
-# Graphs that are kept, each with its input and its launches. The memory of the activations they
-# share, since all are captured on one stream: no two run at once, none reads what another left.
+# Graphs that are kept, each with its own input and logits. They share the memory of activations:
+# all are captured on one stream, so no two run at once, and none reads what another left there.
 MAX_GRAPHS = 64
 
-# Shapes without a graph that are remembered, of which one that comes again gets one. Few, so that
-# clients whose photos are all of different sizes do not have one captured for every request.
+# Shapes without a graph that are remembered: one that comes again is captured. Few, because photos
+# of random sizes would otherwise have a capture for every request.
 RECENT_SHAPES = 16
 
 # Seconds between two captures that requests wait for. One takes about 0.1 s.
 CAPTURE_INTERVAL = 1.0
 
-# Seconds until the next capture after one that failed; doubled by each that fails after it. Memory
-# that a neighbour took for a while is soon free again; an operator that no graph can hold stays.
+# Seconds until the next capture after a failed one, doubled by each further failure. Memory that
+# another process took is soon free again; an operator that cannot be captured stays.
 FIRST_BACK_OFF = 30.0
 LONGEST_BACK_OFF = 3600.0
 
 
 @dataclass
 class GraphCounters:
-    """What a runner did since it was made; for metrics."""
+    """Events since a runner was created; for metrics."""
 
     captures: int = 0
     failures: int = 0  # captures that failed
@@ -59,10 +59,10 @@ class GraphCounters:
 
 
 class CUDAGraphRunner(nn.Module):
-    """`net` with the same call: (B, 3, H, W) on any device -> (B, num_classes, h, w) on `device`.
+    """`net` replayed: (B, 3, H, W) on any device -> (B, num_classes, h, w) on `device`.
 
-    `input_dtype` is the dtype that `net` reads. The output is the caller's own. Where a capture
-    fails, forwards run without a graph, and captures are tried again later.
+    `input_dtype` is the dtype that `net` reads. The output is never overwritten by later calls.
+    Where a capture fails, forwards run without a graph, and captures are retried later.
     """
 
     def __init__(self, net: nn.Module, device: torch.device, input_dtype: torch.dtype) -> None:
@@ -135,32 +135,32 @@ class CUDAGraphRunner(nn.Module):
         return True
 
     def without_graph(self, x: Tensor) -> Tensor:
-        """The memory of the graphs is freed where it is needed."""
+        """net(x); where its memory runs out, the graphs' memory is freed and it runs again."""
         try:
             logits: Tensor = self.net(x)
             return logits
         except RuntimeError as error:
             if not self.graphs or not is_out_of_memory(error):
                 raise
-        # Out of the except block: until here the error holds the failed attempt's tensors.
+        # Outside the except block, where the error no longer holds the failed attempt's tensors.
         self.free()
         logits = self.net(x)
         return logits
 
     def free(self) -> None:
-        """Give the memory of all graphs back. A pool without graphs is not used again."""
+        """Release the memory of all graphs. A pool without graphs cannot be used again."""
         self.counters.evictions += len(self.graphs)
         self.graphs.clear()
         if self.memory is not None:
-            # The stream stays: for each, cuBLAS keeps a workspace that is never given back.
+            # The stream stays: cuBLAS keeps a workspace for each stream and never releases it.
             self.memory.pool = torch.cuda.graph_pool_handle()
-        # What cannot be given back, as a capture that failed is still underway, is reused at least.
+        # While a failed capture is still underway nothing can be released; it is reused at least.
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
 
 
 def warm_up(net: nn.Module, sizes: Iterable[tuple[int, int]]) -> None:
-    """Prepare an optimised network for inputs of (H, W) pixels: without CUDA graphs, nothing."""
+    """Capture an optimised network for inputs of (H, W) pixels, if it runs from CUDA graphs."""
     if isinstance(net, CUDAGraphRunner):
         net.warm_up(sizes)
 
@@ -181,9 +181,9 @@ def part_sizes(batch: int) -> list[int]:
 
 @dataclass
 class GraphMemory:
-    """What graphs share. The allocator hands a block on only within one stream.
+    """Pool and stream that graphs share: the allocator reuses a block only within one stream.
 
-    PyTorch's allocators still refer to the graphs of captures that broke, so these are kept.
+    PyTorch's allocators still refer to the graphs of broken captures, so these are kept.
     """
 
     pool: Any
@@ -199,20 +199,20 @@ def memory_for_graphs(device: torch.device) -> GraphMemory | None:
 
 
 def capture(net: nn.Module, x: Tensor, memory: GraphMemory | None) -> Forward:
-    """What replays net(x) for any input of x's shape, from a CUDA graph on x's device.
+    """A function that replays net(x) from a CUDA graph, for any input of x's shape.
 
-    Graphs with the same memory may only run one at a time. Raises RuntimeError where the network
-    cannot be captured.
+    Only one of the graphs with the same memory may run at a time. Raises RuntimeError where the
+    network cannot be captured.
     """
     assert memory is not None
-    static_input = x.clone()  # a graph reads and writes always the same addresses
+    static_input = x.clone()  # a graph always reads and writes the same addresses
     side = memory.stream
     side.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(side):
-        net(static_input)  # libraries get their workspaces of this stream outside of the pool
+        net(static_input)  # libraries allocate their workspaces outside the pool
         graph = torch.cuda.CUDAGraph()
         try:
-            # What another thread does meanwhile, such as freeing memory, ends no capture.
+            # Other threads, which may free memory meanwhile, do not break the capture.
             with torch.cuda.graph(graph, memory.pool, side, capture_error_mode="thread_local"):
                 static_logits: Tensor = net(static_input)
         except RuntimeError:
@@ -232,28 +232,28 @@ def capture(net: nn.Module, x: Tensor, memory: GraphMemory | None) -> Forward:
 
 
 def end_allocation(pool: Any, device: torch.device) -> bool:
-    """Tell PyTorch's allocator that a capture into `pool` is over; False where it knew.
+    """Tell PyTorch's allocator that a capture into `pool` is over; False if it had ended already.
 
-    `CUDAGraph.capture_end` raises before it does where the capture is invalid, and then no memory
-    could be given back to the driver for as long as the process lives. The allocator of
-    page-locked memory cannot be told, and refuses captures into that pool from then on: later ones
-    need another pool. These functions are private: without them it is so.
+    For an invalid capture `CUDAGraph.capture_end` raises before it tells the allocator, which would
+    then never release memory to the driver again. The allocator of page-locked memory cannot be
+    told, and refuses further captures into that pool: later ones need another pool. The functions
+    used here are private; where they are missing, memory stays reserved.
     """
     try:
         torch._C._cuda_endAllocateToPool(device.index or 0, pool)
         torch._C._cuda_releasePool(device.index or 0, pool)
     except AttributeError:
         return True
-    except RuntimeError:  # "not currently recording": what failed was not the capture
+    except RuntimeError:  # "not currently recording": the capture itself did not fail
         return False
     return True
 
 
 def release_generator(device: torch.device) -> None:
-    """Give the device's random generator a state that no capture holds.
+    """Give the device's random generator a new state.
 
-    An invalid capture holds it for ever, and `torch.randn` would raise until the next capture
-    that succeeds.
+    An invalid capture never releases the state it holds, and `torch.randn` would raise until the
+    next capture that succeeds.
     """
     with contextlib.suppress(AttributeError, RuntimeError):
         generator = torch.cuda.default_generators[device.index or 0]

@@ -1,7 +1,7 @@
-"""Whether fast code on a GPU computes what the plain code does, tried when a network is loaded.
+"""Comparison of fast code on a GPU with the plain code, when a network is loaded.
 
-Kernels and operators without a contract may read memory that nothing has written. What they find
-there is often zero, and the mistake shows only later. So the fast code runs in memory full of NaN.
+Kernels and operators without a contract may read uninitialised memory. It often holds zeros, and
+the mistake shows only later. Therefore the fast code runs in memory full of NaN.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# What the comparison fills with NaN: more than the activations of one image take.
+# Memory filled with NaN for the comparison: more than the activations of one image take.
 POISONED_BYTES = 256 << 20
 
 
@@ -20,16 +20,18 @@ def relative_difference(
 ) -> float:
     """The norm of `fast(x) - plain(x)` as a share of the norm of `plain(x)`.
 
-    NaN where either output is not finite.
+    NaN where the output of `fast` is not finite; FloatingPointError where that of `plain` is not.
     """
     with torch.inference_mode():
         expected = plain(x).float()
+        if not expected.isfinite().all():
+            raise FloatingPointError("the plain output is not finite")
         poison_free_memory(x.device)
         actual = fast(x).float()
         return float((actual - expected).norm() / expected.norm())
 
 
 def poison_free_memory(device: torch.device) -> None:
-    """Make NaN, in every dtype, of the memory that the allocator hands out next."""
-    torch.cuda.empty_cache()  # else smaller blocks that are free would come first
+    """Fill the memory that the allocator hands out next with NaN, in every dtype."""
+    torch.cuda.empty_cache()  # otherwise smaller free blocks would come first
     torch.full((POISONED_BYTES,), 0xFF, dtype=torch.uint8, device=device)

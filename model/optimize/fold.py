@@ -11,7 +11,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
     y = gamma * (conv(x) - mean) / sqrt(var + eps) + beta is itself a convolution with a bias.
     Batch norms are found where torchvision puts them: after their convolution in a `Sequential`,
-    or as `bnN` beside `convN` in a residual block.
+    or as `bnN` of `convN` in a residual block.
     """
     children = dict(module.named_children())
     previous: str | None = None

@@ -2,8 +2,8 @@
 
 A residual block's sum and its ReLUs are passes over whole maps that compute almost nothing. oneDNN
 does them on the values that a convolution is about to store, and takes weights in the blocked
-layout its kernels read. PyTorch has both as the operators that TorchInductor emits for the CPU;
-they are private, so that `can_fuse` tries them first, and all works without them.
+layout its kernels read. PyTorch has both as the operators that TorchInductor emits for the CPU.
+They are private: `can_fuse` tries them first, and the network works without them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-# Cells of the map that weights are laid out for: what 520 px leave at output stride 8. At other
+# Side of the map that weights are laid out for, in cells: 520 px at output stride 8. At other
 # sizes the same weights give the same result; oneDNN may then reorder them on each call.
 TYPICAL_CELLS = 65
 
@@ -83,10 +83,10 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 def fuse_convolutions(module: nn.Module) -> None:
-    """Replace, in place, each convolution, and the ReLU and the sum after it, by a FusedConv.
+    """Replace each convolution, with the ReLU and the sum after it, by a FusedConv, in place.
 
-    Batch norms must be folded already. What is not a residual block must be a `Sequential`, in
-    which nothing stands between a convolution and its ReLU.
+    Batch norms must be folded already. Modules other than residual blocks must be `Sequential`,
+    with nothing between a convolution and its ReLU.
     """
     previous: str | None = None
     for name, child in list(module.named_children()):

@@ -1,13 +1,13 @@
 """Convolutions on an NVIDIA GPU that add bias and shortcut and apply the ReLU in one cuDNN call.
 
-PyTorch runs a convolution's bias, the ReLU and a residual block's sum as kernels of their own,
-which read and write whole maps from memory: 1.5 GB an image (ResNet-50, 520x520, bf16), 0.5 ms at
-3 TB/s, where all the arithmetic is 0.4 ms at the rate of an H100's matrix products. cuDNN does them
-on the values that a convolution is about to store.
+PyTorch runs a convolution's bias, the ReLU and a residual block's sum as separate kernels, which
+read and write whole maps: 1.5 GB an image (ResNet-50, 520x520, bf16), 0.5 ms at 3 TB/s, while all
+the arithmetic takes 0.4 ms at the rate of an H100's matrix products. cuDNN applies them to the
+values that a convolution is about to store.
 
 PyTorch has no contract for these operators, and `cudnn_convolution_relu` hands its uninitialised
-output to cuDNN as the term to add, times zero: were it read, NaN in it would stay NaN. So
-`fuse_if_equivalent` compares the fused network with the plain one, in memory full of NaN.
+output to cuDNN as the term to add, times zero: if cuDNN read it, NaN in it would stay NaN.
+`fuse_if_equivalent` therefore compares the fused network with the plain one, in memory full of NaN.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from model.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
-# Pixels along a side of the image that the fused network is compared on: cuDNN chooses its kernels
-# by the maps' sizes, and these are those of most photos.
+# Pixels along a side of the image in the comparison: cuDNN chooses its kernels by the maps' sizes,
+# and most photos have these.
 TYPICAL_SIDE = 520
 
-# How far the logits may be off, as a share of their norm: bf16's rounding in some 60 layers is off
-# by 0.02, a lost bias by more than 0.1.
+# Tolerance of the logits, as a share of their norm: bf16's rounding in some 60 layers is off by
+# 0.02, a lost bias by more than 0.1.
 LARGEST_DIFFERENCE = 0.05
 
 
@@ -99,9 +99,9 @@ class FusedBlock(nn.Module):
 class FusedStem(nn.Module):
     """max_pool(relu(conv(x))) of a ResNet, with bias and ReLU after the pooling.
 
-    (B, 3, H, W) -> (B, C, H/4, W/4). Both are monotone, so that the maximum may be taken first:
-    the same bits from a quarter of the additions. The convolution stays plain: cuDNN's fused
-    kernels for three channels in channels_last are slow (pytorch/pytorch#68506).
+    (B, 3, H, W) -> (B, C, H/4, W/4). Both are monotone, which allows the maximum first: the same
+    bits from a quarter of the additions. The convolution stays plain: cuDNN's fused kernels for
+    three channels in channels_last are slow (pytorch/pytorch#68506).
     """
 
     def __init__(self, conv: nn.Conv2d, pool: nn.Module) -> None:
@@ -117,14 +117,14 @@ class FusedStem(nn.Module):
 
 
 def without_bias(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution, of the same weight, with nothing added."""
+    """The same convolution, with the same weight tensor and no bias."""
     plain = copy.copy(conv)
     plain._parameters = {**conv._parameters, "bias": None}
     return plain
 
 
 def fuse_convolutions(net: Segmenter) -> None:
-    """Replace, in place, each convolution that a ReLU follows, and the sum between the two.
+    """Replace each convolution that a ReLU follows, and the sum between the two, in place.
 
     Batch norms must be folded already.
     """
@@ -138,7 +138,7 @@ def fuse_convolutions(net: Segmenter) -> None:
 
 
 def fuse_children(module: nn.Module) -> None:
-    """`fuse_convolutions` below a module that is no residual block: its children run in order."""
+    """`fuse_convolutions` within a module that is not a residual block and runs in order."""
     children = [
         (name, child)
         for name, child in module.named_children()
@@ -156,7 +156,7 @@ def fuse_children(module: nn.Module) -> None:
 
 
 def fuse_if_equivalent(net: Segmenter) -> Segmenter:
-    """A fused copy of `net`, or `net` itself where that fails or gives other logits.
+    """A fused copy of `net`, or `net` itself where the copy fails or its logits differ.
 
     `net` is folded, on the GPU, in channels_last and the dtype it is served in.
     """
@@ -167,6 +167,9 @@ def fuse_if_equivalent(net: Segmenter) -> Segmenter:
         fused = copy.deepcopy(net)
         fuse_convolutions(fused)
         difference = relative_difference(fused, net, image)
+    except FloatingPointError:
+        logger.warning("convolutions stay plain, as the plain network's logits are not finite")
+        return net
     except (AttributeError, RuntimeError, TypeError) as error:
         logger.warning("convolutions stay plain, as cuDNN's fused ones fail: %s", error)
         return net

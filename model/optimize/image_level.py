@@ -1,10 +1,10 @@
 """The pyramid's image level, with its mean in one pass and its broadcast in the layout of the rest.
 
-In bf16 on a CPU, PyTorch's adaptive average of a channels_last map takes 37 to 70 ms for what is
-one addition per value (2048 channels, 65x65 cells, 2 cores with AVX512-BF16), and a broadcast that
-only has strides makes the pyramid's concatenation fall back from channels_last: it is written and
-read across its memory. Here both take less than 1 ms; the whole forward, by turns, 652 instead of
-705 ms.
+In bf16 on a CPU, PyTorch's adaptive average of a channels_last map takes 37 to 70 ms, at one
+addition per value (2048 channels, 65x65 cells, 2 cores with AVX512-BF16). A broadcast that is only
+a view makes the pyramid's concatenation lose channels_last: it is written and read with large
+strides. Here both take less than 1 ms, and the whole forward 652 instead of 705 ms (interleaved
+runs).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.deeplab_head import ASPP, ASPPPooling, DeepLabHead
 
 
 class ImageLevel(nn.Module):
-    """What ASPPPooling computes, (B, C_in, H, W) -> (B, C_out, H, W), as a channels_last map."""
+    """ASPPPooling with a channels_last output: (B, C_in, H, W) -> (B, C_out, H, W)."""
 
     def __init__(self, branch: ASPPPooling) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def map_average(x: Tensor) -> Tensor:
 
 
 def replace_image_level(head: DeepLabHead) -> None:
-    """Let, in place, the head's pyramid compute its image level so."""
+    """Replace the pyramid's pooling branch by an ImageLevel, in place."""
     pyramid = head[0]
     assert isinstance(pyramid, ASPP)
     branch = pyramid.convs[-1]

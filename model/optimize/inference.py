@@ -1,7 +1,7 @@
-"""What makes a trained segmenter fast to serve, one small step at a time.
+"""A trained segmenter optimised for inference, one small step at a time.
 
-`optimize_for_inference` returns a network with the same call and the same shapes. The plain
-network stays as it is: it is what the tests hold the fast one against.
+`optimize_for_inference` returns a network with the same input and output. The plain network stays
+unchanged: tests compare the fast one with it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from model.segmenter import Segmenter
 class InferenceSegmenter(nn.Module):
     """A segmenter ready to serve: (B, 3, H, W) float on any device -> (B, num_classes, h, w) fp32.
 
-    Input is moved to the network's device, precision and memory layout here, so that callers
-    need not know them.
+    Input is converted here to the network's device, precision and memory layout: callers need not
+    know them.
     """
 
     def __init__(self, segmenter: Segmenter, device: torch.device, dtype: torch.dtype) -> None:
@@ -58,7 +58,7 @@ class PixelSegmenter(nn.Module):
         self.segmenter = segmenter
         self.mean: Tensor
         self.std: Tensor
-        # Buffers, so that no forward makes them anew: on a GPU that is a blocking copy each.
+        # Buffers: made in each forward they would be blocking copies to the GPU.
         self.register_buffer("mean", torch.tensor(mean, device=segmenter.device).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std, device=segmenter.device).view(3, 1, 1))
 

@@ -23,8 +23,8 @@ def fast_precision(device: torch.device) -> str:
     """The key of PRECISIONS that the device multiplies fastest.
 
     "bf16" on x86 with AMX tiles or AVX512-BF16, and on NVIDIA GPUs from compute capability 8.0
-    (Ampere) on. "fp16" on those of 7.x (Volta, Turing), whose tensor cores know nothing else; it
-    ends at 65504, and a network that goes beyond has NaN for logits. Else "fp32".
+    (Ampere) on. "fp16" on those of 7.x (Volta, Turing), whose tensor cores have no bf16; it ends at
+    65504, and a network that exceeds it gives NaN. Otherwise "fp32".
     """
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)

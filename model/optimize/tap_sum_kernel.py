@@ -1,7 +1,7 @@
 """The sum over a 3x3 convolution's taps on a GPU, with the bias and the ReLU in the same pass.
 
-Neighbouring cells read the same products, so that most come from the cache. Imported where it is
-used: not every machine has Triton.
+Neighbouring cells read the same products, most of them from the cache. Imported at the point of
+use: not every machine has Triton.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 # thread, which it loads 16 bytes at a time.
 BLOCK_CELLS = 4
 
-# Triton would compile the kernel anew whenever one of these becomes 1 or a multiple of 16, and a
-# request would wait a second for it. Every photo has its own size.
+# Triton would compile the kernel again whenever one of these becomes 1 or a multiple of 16, and a
+# request would wait a second for it. Photos come in many sizes.
 SIZES = ("cells", "height", "width", "dilation")
 
 
@@ -60,9 +60,9 @@ def _tap_sum_kernel(  # type: ignore[no-untyped-def]
 def sum_taps(products: Tensor, bias: Tensor, dilation: int) -> Tensor:
     """relu(bias + the sum of each cell's products): (B, H, W, 9, C), (C,) -> (B, H, W, C).
 
-    products[b, y, x, 3 i + j] is what the cell (y, x) adds, through tap (i, j), to the output cell
-    (y - (i - 1) dilation, x - (j - 1) dilation). Both tensors are contiguous, of any float type;
-    the sum is in fp32, the output in the products' type.
+    products[b, y, x, 3 i + j] is the term of the input cell (y, x) and tap (i, j) in the output
+    cell (y - (i - 1) dilation, x - (j - 1) dilation). Both tensors are contiguous, of any float
+    type; the sum is in fp32, the output in the products' type.
     """
     batch, height, width, _, channels = products.shape
     out = products.new_empty((batch, height, width, channels))

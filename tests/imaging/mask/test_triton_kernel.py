@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-triton = pytest.importorskip("triton")
+from tests.cubin import ARCHITECTURES, compile_kernel, resources
+
+pytest.importorskip("triton")
 
 CASES = {
     "channels_last": "noise(2, 7, 9, 13).to(memory_format=torch.channels_last), (5, 140)",
@@ -77,59 +78,32 @@ def test_in_the_interpreter_it_gives_the_plain_masks() -> None:
 
 
 @pytest.mark.parametrize("with_confidence", [False, True])
-@pytest.mark.parametrize("architecture", [75, 80, 89, 90, 100, 120])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.slow
 def test_it_compiles_for_gpus_that_are_not_here(
     architecture: int, with_confidence: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The interpreter is laxer about types than the compiler."""
-    cubin = compiled(architecture, "*fp32", "*u8", with_confidence, tmp_path, monkeypatch)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    cubin = compiled(architecture, "*fp32", "*u8", with_confidence)
     registers, stack = resources(cubin, tmp_path)
     assert registers <= 64  # so that all of a multiprocessor's threads are busy
     assert stack == 0
 
 
 def test_it_compiles_for_other_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compiled(90, "*bf16", "*i32", True, tmp_path, monkeypatch)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    assert compiled(90, "*bf16", "*i32", True)
 
 
-def compiled(
-    architecture: int,
-    logits: str,
-    mask: str,
-    with_confidence: bool,
-    cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> bytes:
-    """The kernel's machine code, compiled as for tensors that are aligned to 16 bytes."""
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(cache))
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
+def compiled(architecture: int, logits: str, mask: str, with_confidence: bool) -> bytes:
+    """The kernel's machine code for these types of tensors."""
     from imaging.mask.triton_kernel import BLOCK_COLUMNS, BLOCK_ROWS, SIZES, _label_kernel
 
-    constants = {"with_confidence": with_confidence, "rows": BLOCK_ROWS, "columns": BLOCK_COLUMNS}
-    signature = {
+    types = {
         **{"logits": logits, "mask": mask, "confidence": "*u8"},
         **dict.fromkeys(SIZES, "i32"),
         **{"scale_y": "fp32", "scale_x": "fp32"},
-        **dict.fromkeys(constants, "constexpr"),
     }
-    aligned = {(index,): [["tt.divisibility", 16]] for index in range(3)}
-    source = ASTSource(_label_kernel, signature, constexprs=constants, attrs=aligned)
-    code: bytes = compile(source, target=GPUTarget("cuda", architecture, 32)).asm["cubin"]
-    return code
-
-
-def resources(cubin: bytes, folder: Path) -> tuple[int, int]:
-    """Registers a thread and bytes of stack, by the cuobjdump that Triton brings."""
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    if not tool.exists():
-        pytest.skip("this Triton has no cuobjdump")
-    file = folder / "kernel.cubin"
-    file.write_bytes(cubin)
-    usage = subprocess.run(
-        [tool, "--dump-resource-usage", file], capture_output=True, text=True, check=True
-    ).stdout
-    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()  # type: ignore[union-attr]
-    return int(registers), int(stack)
+    constants = {"with_confidence": with_confidence, "rows": BLOCK_ROWS, "columns": BLOCK_COLUMNS}
+    return compile_kernel(_label_kernel, types, constants, architecture)

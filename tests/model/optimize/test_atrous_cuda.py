@@ -122,6 +122,16 @@ def test_branches_stay_convolutions_without_triton(
     assert "as Triton fails" in caplog.text
 
 
+@pytest.mark.usefixtures("hopper")
+def test_branches_that_are_not_finite_stay_convolutions(caplog: pytest.LogCaptureFixture) -> None:
+    head = folded_head()
+    for parameter in head.parameters():
+        parameter.data.fill_(torch.inf)
+    use_tap_products(head)
+    assert replaced(head) == 0
+    assert "the plain output is not finite" in caplog.text
+
+
 @needs_cuda
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("dilation", [1, 12, 36])

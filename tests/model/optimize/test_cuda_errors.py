@@ -1,4 +1,4 @@
-"""What is said where memory runs out, by each library that can run out of it."""
+"""The error text of every library that can run out of memory."""
 
 from __future__ import annotations
 

@@ -17,9 +17,15 @@ def test_the_difference_is_a_share_of_the_plain_outputs_norm(
 ) -> None:
     monkeypatch.setattr(equivalence, "POISONED_BYTES", 16)
     x = torch.randn(5)
-    assert relative_difference(lambda x: 2.02 * x, lambda x: 2 * x, x) == pytest.approx(0.01)
+    assert relative_difference(lambda x: 2.5 * x, lambda x: 2 * x, x) == pytest.approx(0.25)
     assert relative_difference(torch.Tensor.double, lambda x: x, x) == 0
     assert not relative_difference(lambda x: x * torch.nan, lambda x: x, x) <= 1
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_plain_output_that_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(FloatingPointError, match="plain output is not finite"):
+        relative_difference(lambda x: x, lambda x: value * x, torch.ones(5))
 
 
 def test_poison_is_what_the_allocator_hands_out_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,19 @@ def test_the_network_stays_plain_where_the_operators_are_wrong(
 
 
 @pytest.mark.usefixtures("stand_ins")
+def test_a_network_whose_logits_are_not_finite_stays_plain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    net = folded_segmenter("resnet18", features="layer3")
+    last = net.classifier[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.bias.data[0] = torch.inf
+    assert fuse_if_equivalent(net) is net
+    assert "the plain network's logits are not finite" in caplog.text
+
+
+@pytest.mark.usefixtures("stand_ins")
 @pytest.mark.parametrize("error", [AttributeError, RuntimeError, TypeError, NotImplementedError])
 def test_the_network_stays_plain_where_the_operators_fail(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
