@@ -1,12 +1,12 @@
 """The forward on a GPU: torchvision's DeepLabV3, ours, and torch.compile, in images per second.
 
 Needs torch and torchvision only. The weights are the same for all. A forward takes normalised
-images that are on the device already, and leaves logits there. `of product` is the share of the
-measured bf16 rate of matrix products that a forward's arithmetic comes to, counted as torchvision
-does it: without the work that ours leaves out, so that ours may pass what its products reach.
+images that are on the device already, and leaves logits there. `of product` is the rate of the
+forward's arithmetic as a share of the measured bf16 rate of matrix products. Operations are those
+of torchvision's network: ours leaves some out, and its share may exceed that of its products.
 
-"ours-cudnn-benchmark" is to be measured in a process of its own: cuDNN chooses a kernel once for a
-shape, and what `cudnn.benchmark` chose would be used by those that come after.
+"ours-cudnn-benchmark" needs a process of its own: cuDNN chooses a kernel once for a shape, and
+later contenders would run those that `cudnn.benchmark` chose.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def figures_of(
 ) -> Iterator[Figure]:
     """The figures of a key of NETWORKS at every size and batch; keys of CONTENDERS name the rest.
 
-    Weights and images are random: the logits of classes nearly tie, so that fewer cells agree than
-    those of a trained network.
+    Weights and images are random: the logits of classes nearly tie, so fewer cells agree than with
+    trained weights.
     """
     torch.manual_seed(0)
     ours = build_segmenter(name, NUM_CLASSES).eval()
@@ -163,7 +163,7 @@ def with_cudnn_benchmark(plain: nn.Module, ours: Segmenter, device: torch.device
     return optimize_for_inference(ours, device, "bf16")
 
 
-# What builds each forward.
+# Builds each forward.
 CONTENDERS: Final[dict[str, Callable[[nn.Module, Segmenter, torch.device], Forward]]] = {
     "eager-fp32": eager_fp32,
     "eager-bf16": eager_bf16,

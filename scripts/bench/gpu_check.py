@@ -1,6 +1,6 @@
 """Runs sections of `gpu_sections` one after the other, each in a process with a time limit.
 
-Rows are written as they come, so that what a borrowed GPU has told is not lost when it goes.
+Rows are written as they come, so the results survive the loss of a borrowed GPU.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.bench.gpu import Figure, table
-from scripts.bench.gpu_sections import SECTIONS, Options, Row
+from scripts.bench.gpu_layers import Row
+from scripts.bench.gpu_sections import SECTIONS, Options
 
 ROWS = "results.jsonl"  # a row a line, with the section's name
-LOG = "log.txt"  # what the sections print
+LOG = "log.txt"  # the sections' output
 TABLE = "table.md"
 
 
@@ -45,7 +46,7 @@ def run_sections(
 
 
 def run_apart(name: str, options: Options, out: Path, limit: float) -> str | None:
-    """Run one section in a process of its own; returns what went wrong."""
+    """Run one section in a process of its own; returns its error, if any."""
     command = [sys.executable, "-m", "scripts.bench_gpu", "--section", name, "--out", str(out)]
     command += ["--device", str(options.device), "--networks", *options.networks]
     command += ["--sizes", *(f"{height}x{width}" for height, width in options.sizes)]

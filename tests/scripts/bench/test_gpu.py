@@ -12,7 +12,7 @@ import torch
 
 from model import build_segmenter
 from scripts import bench_gpu
-from scripts.bench import gpu, gpu_check, gpu_sections
+from scripts.bench import gpu, gpu_check, gpu_layers, gpu_sections
 from scripts.bench.gpu import (
     CONTENDERS,
     Figure,
@@ -23,7 +23,8 @@ from scripts.bench.gpu import (
     table,
 )
 from scripts.bench.gpu_check import read_figures, run_section, run_sections
-from scripts.bench.gpu_sections import SECTIONS, Options, Row, Section, layers_of
+from scripts.bench.gpu_layers import Row, layers_of
+from scripts.bench.gpu_sections import SECTIONS, Options, Section
 
 CPU = torch.device("cpu")
 SMALL = Options(CPU, ["resnet50"], [(33, 49)], [1])
@@ -85,9 +86,9 @@ def test_every_convolution_is_listed() -> None:
 def test_sections_run_without_a_gpu(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What only a GPU has is reported as an error of its own row."""
+    """Operators that only a GPU has are errors in their rows."""
     few = [pair for pair in layers_of("resnet50", (33, 49)) if pair[0].conv.in_channels <= 64]
-    monkeypatch.setattr(gpu_sections, "layers_of", lambda network, size: few)
+    monkeypatch.setattr(gpu_layers, "layers_of", lambda network, size: few)
     monkeypatch.setattr(gpu_sections, "FIRST_SIZES", [(33, 49)])
     monkeypatch.setattr(gpu_sections, "MASK_SIZE", (60, 80))
     run_section(section, SMALL, tmp_path)
