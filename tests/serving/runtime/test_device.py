@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -102,6 +103,29 @@ def test_images_go_up_as_one_batch(device: torch.device) -> None:
 def test_masks_come_down_unchanged(device: torch.device) -> None:
     mask = torch.randint(256, (5, 7), dtype=torch.uint8)
     assert (download(mask.to(device)) == mask.numpy()).all()
+
+
+def test_a_gpus_mask_comes_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the calls, on any machine: allocate pinned, copy, wait, read."""
+    events: list[object] = []
+
+    class Pinned:
+        def copy_(self, values: object, *, non_blocking: bool) -> None:
+            events.append(("copy", values, non_blocking))
+
+        def numpy(self) -> str:
+            return "array"
+
+    def empty(shape: object, *, dtype: object, pin_memory: bool) -> Pinned:
+        events.append(("empty", shape, dtype, pin_memory))
+        return Pinned()
+
+    stream = SimpleNamespace(synchronize=lambda: events.append("synchronize"))
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    mask = SimpleNamespace(device=torch.device("cuda"), shape=(5, 7), dtype=torch.uint8)
+    assert download(mask) == "array"  # type: ignore[arg-type]
+    assert events == [("empty", (5, 7), torch.uint8, True), ("copy", mask, True), "synchronize"]
 
 
 LOST = """

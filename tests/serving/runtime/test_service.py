@@ -21,7 +21,9 @@ from model import optimize_for_inference
 from model.normalization import normalize
 from model.preset import build_network
 from serving.errors import response_too_large
+from serving.runtime.exchange import Exchange
 from serving.runtime.service import SegmentationService, load_service
+from serving.telemetry.metrics import BatchStats
 from serving.types import HttpRequest, Response
 from tests.archives import unpacked_archive
 from tests.photos import agreement, encoded, photo, png_header
@@ -137,6 +139,30 @@ def test_a_fault_of_ours_is_500_without_its_text(service: SegmentationService) -
     assert error_code(failed) == "internal_error"
     assert bad.status == 415  # a neighbour's fault stays its own
     assert error_code(bad) == "unsupported_format"
+
+
+def test_a_lost_gpu_is_looked_for_after_the_forward_and_after_the_masks(
+    service: SegmentationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next batch would fail, too, of an error in this one's masks."""
+    stages: list[str] = []
+    forward, mask = service.forward, service.mask
+
+    def noted_forward(exchanges: Sequence[Exchange], stats: BatchStats) -> None:
+        forward(exchanges, stats)
+        stages.append("forward")
+
+    def noted_mask(exchange: Exchange) -> None:
+        mask(exchange)
+        stages.append("mask")
+
+    monkeypatch.setattr(service, "forward", noted_forward)
+    monkeypatch.setattr(service, "mask", noted_mask)
+    monkeypatch.setattr(
+        "serving.runtime.service.exit_if_lost", lambda _: stages.append("exit if lost")
+    )
+    respond(service, [photo_bytes(64, 96)])
+    assert stages == ["exit if lost", "forward", "mask", "exit if lost"]
 
 
 def test_responses_say_which_model_made_them(service: SegmentationService) -> None:
