@@ -16,6 +16,7 @@ from typing import Any  # for TorchServe's context, which has no types
 
 from serving.errors import batch_too_large, response_too_large
 from serving.runtime.device import pick_device, share_cores
+from serving.runtime.malloc import limit_heap_growth
 from serving.runtime.service import SegmentationService, load_service
 from serving.telemetry.metrics import Sample, worker_start_samples
 from serving.types import HttpRequest, Response
@@ -48,6 +49,7 @@ class SegmentationHandler:
         # Otherwise TorchServe parses JSON bodies before any limit is checked, and makes 1 GB of
         # 48 MB of "[],[],[]".
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        limit_heap_growth()  # before CUDA and the threads of other libraries start
         write_samples(worker_start_samples(), context.metrics)
         config = context.model_yaml_config or {}
         self.service = load_service(
@@ -62,7 +64,7 @@ class SegmentationHandler:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """The response bodies of a batch, in its order; status and headers are set on `context`."""
         if is_describe(rows, context):
-            return [set_response(self.service.model_card, context, 0)]
+            return [set_response(self.service.describe(), context, 0)]
         requests = [http_request(row, context, index) for index, row in enumerate(rows)]
         result = self.service.respond(requests)
         write_samples(result.samples, context.metrics)
@@ -100,11 +102,13 @@ def headers_of(context: Any, index: int) -> dict[str, str]:
 
 
 def is_describe(rows: Sequence[Mapping[str, Any]], context: Any) -> bool:
-    """Whether this is the management API's `GET /models/{name}?customized=true`, a batch of one.
+    """Whether this is the management API's `GET /models/{name}?customized=true`.
 
-    Any client can send the header, but only that call has an empty row.
+    TorchServe passes that request alone, without any part. A client can send the header, and an
+    empty form has no part either, but such a request shares its batch with others.
     """
-    return not rows[0] and headers_of(context, 0).get("describe", "").lower() == "true"
+    is_alone = len(rows) == 1 and not rows[0]
+    return is_alone and headers_of(context, 0).get("describe", "").lower() == "true"
 
 
 def set_response(response: Response, context: Any, index: int) -> bytes:

@@ -1,1 +1,1 @@
-"""HTTP for the segmenter: what a request asks for, and what its sender gets."""
+"""HTTP for the segmenter: requests in, responses out."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from imaging.errors import ImageError, ImageTooLarge, UnsupportedImage
 from serving.types import Response
 
-# How long an overloaded service asks its clients to stay away, in seconds: a few batches' time.
+# Retry-After of an overloaded service, in seconds: a few batches' time.
 RETRY_AFTER_SECONDS = 2
 
 

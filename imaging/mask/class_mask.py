@@ -93,7 +93,7 @@ def triton_works(device: torch.device) -> bool:
             label_pixels(logits, (1, 1), dtype, with_confidence=with_confidence)
         torch.cuda.synchronize(device)  # raises the GPU's errors
     except Exception as error:  # no Triton, no C compiler, a GPU it does not know
-        warnings.warn(f"Masks are made without Triton, which fails: {error!r}", stacklevel=2)
+        warnings.warn(f"Triton failed, so masks are computed without it: {error!r}", stacklevel=2)
         return False
     return True
 

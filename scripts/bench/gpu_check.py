@@ -1,6 +1,6 @@
 """Runs sections of `gpu_sections` one after the other, each in a process with a time limit.
 
-Rows are written as they come, so the results survive the loss of a borrowed GPU.
+Rows are written as they come, so the results survive the loss of the machine.
 """
 
 from __future__ import annotations

@@ -62,11 +62,13 @@ def digest_of(archive: Path) -> str:
 def kept_archive(folder: Path) -> Path | None:
     """The archive that the instance in `folder` keeps; None before it has one."""
     link = folder / KEPT
-    return link.resolve() if link.is_symlink() else None
+    return folder / os.readlink(link) if link.is_symlink() else None
 
 
 def check_unchanged(archive: Path) -> None:
     """Raise LaunchError where an instance's copy is not the file that its name says."""
+    if not archive.exists():
+        raise LaunchError(f"{shown(archive)} is missing; `make deploy` replaces it")
     check_whole(archive)
     if not digest_of(archive).startswith(archive.stem.rpartition("-")[2]):
         raise LaunchError(
@@ -77,17 +79,25 @@ def check_unchanged(archive: Path) -> None:
 def copy_into(folder: Path, archive: Path) -> Path:
     """The archive's copy in `folder`, which `keep` takes; LaunchError where it is damaged."""
     check_whole(archive)
-    digest = digest_of(archive)[:DIGEST_DIGITS]
-    copy = folder / f"{model_name_in(archive)}-{digest}.mar"
     folder.mkdir(parents=True, exist_ok=True)
-    partial = copy.with_name(f"{copy.name}.part")
-    shutil.copyfile(archive, partial)
-    partial.replace(copy)
+    partial = folder / f"{os.getpid()}.part"
+    try:
+        shutil.copyfile(archive, partial)
+        digest = digest_of(partial)[:DIGEST_DIGITS]  # of the copy: a build may replace the original
+        copy = folder / f"{model_name_in(archive)}-{digest}.mar"
+        partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)
     return copy
 
 
 def keep(archive: Path) -> None:
-    """Have the instance in whose folder this copy is serve it from now on; remove the others."""
+    """Have the instance in whose folder this copy is serve it from now on; remove the others.
+
+    Raises LaunchError where the copy is gone: another one was kept in the meantime.
+    """
+    if not archive.exists():
+        raise LaunchError(f"{shown(archive)} has been replaced by another archive; start again")
     folder = archive.parent
     link = folder / f"{KEPT}.new"
     link.unlink(missing_ok=True)

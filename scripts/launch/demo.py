@@ -10,6 +10,7 @@ import requests
 
 from scripts.common.street import draw_street
 from scripts.common.terminal import UserError, shown
+from scripts.launch.archives import kept_archive
 from scripts.launch.instance import DEFAULT_PORT, Instance, folder_for
 from scripts.launch.lifecycle import running_instance
 from scripts.launch.loopback import session
@@ -60,7 +61,8 @@ def demo(photo: Path, archive: Path, port: int, output: Path) -> None:
     print_summary(summary, photo, mask, overlay)
     print()
     print("Again, with a service that stays:")
-    print(f"  make start{'' if port == DEFAULT_PORT else f' PORT={port}'}")
+    target = "start" if kept_archive(folder_for(port)) is None else "deploy start"
+    print(f"  make {target}{'' if port == DEFAULT_PORT else f' PORT={port}'}")
     print(f"  curl -T {shlex.quote(shown(photo))} {instance.predictions} -o mask.png")
 
 

@@ -45,11 +45,14 @@ def deploy(archive: Path, folder: Path, port: int) -> None:
     in_background = running_group(folder) is not None and not is_in_foreground(folder)
     if in_background and new != before:
         front = gateway.running_in(gateway_folder(folder))
-        stop(folder)
         try:
+            stop(folder)
             restart(new, folder, port, front)
-        except BaseException:
-            if before is not None:
+        except BaseException as error:
+            say(f"{shown(new)} does not start: {error or type(error).__name__}")
+            if before is None:
+                say("no archive was kept before, so nothing runs now")
+            else:
                 say(f"going back to {shown(before)}")
                 restart(before, folder, port, front)
             raise

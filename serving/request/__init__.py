@@ -1,1 +1,1 @@
-"""An HTTP request's parts and headers -> what it asks for."""
+"""An HTTP request's parts and headers -> what it requests."""

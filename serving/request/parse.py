@@ -1,4 +1,4 @@
-"""What a request asks for: an image, an output format and options, or the viewer."""
+"""What a request holds: an image, an output format and options, or the viewer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
 def parse_request(
     request: HttpRequest, labels: Sequence[str]
 ) -> SegmentationRequest | ViewerRequest:
-    """The image, the output format and the options that a request asks for.
+    """The image, the output format and the options that a request names.
 
     `labels` are the model's. The format is named by the path's suffix, else by the JSON key, part
     or query parameter `output`, else by a header, else chosen by Accept, where a JSON document in a

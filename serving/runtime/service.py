@@ -35,7 +35,7 @@ from serving.runtime.device import exit_if_lost, largest_group
 from serving.runtime.exchange import Exchange
 from serving.runtime.golden import check_golden
 from serving.runtime.loading import ServedModel, load_model
-from serving.runtime.malloc import TRIM_SECONDS, limit_heap_growth, trim_memory
+from serving.runtime.malloc import TRIM_SECONDS, trim_memory
 from serving.runtime.stages import forward, group_by_shape, read_photo, segment, select
 from serving.telemetry.metrics import BatchStats, Sample
 from serving.telemetry.reporter import Reporter
@@ -80,7 +80,6 @@ def load_service(
     of images that are decoded or encoded at a time. Raises ArchiveError where the archive is
     damaged or its model does not reproduce the golden image.
     """
-    limit_heap_growth()
     model = load_model(folder, device, precision)
     if device.type == "cuda":
         triton_works(device)  # compiles here, not in the threads of the first requests
@@ -114,8 +113,7 @@ class SegmentationService:
         self.reporter = Reporter(model.preset.labels)
         self.counted_graph_events = Counter[str]()
         self.trimmed = time.monotonic()
-        card = Response.json(model_card(model.preset, self.info, self.limits))
-        self.model_card = replace(card, headers=self.info.headers())
+        self.model_card = Response.json(model_card(model.preset, self.info, self.limits))
         self.viewer = viewer_response(model.preset)
 
     def respond(self, requests: Sequence[HttpRequest]) -> BatchResult:
@@ -143,6 +141,12 @@ class SegmentationService:
         samples = self.reporter.samples(stats, logits)
         self.trim()
         return BatchResult(list(map(self.sign, responses, exchanges)), samples)
+
+    def describe(self) -> Response:
+        """The model card, for an engine that has a request of its own for it."""
+        exchange = Exchange(HttpRequest("", {}, {}), response=self.model_card)
+        exchange.add_time("batch", 0.0)  # it is computed when the model is loaded
+        return self.sign(self.model_card, exchange)
 
     def run(
         self, name: str, stage: Callable[[Exchange], None], exchanges: Sequence[Exchange]

@@ -79,10 +79,7 @@ def batch_samples(stats: BatchStats) -> list[Sample]:
         Sample("segmenter_batch_seconds", sum(stats.seconds.values())),
         Sample("segmenter_batch_requests", stats.requests),
         *(Sample("segmenter_images_total", n, key) for key, n in stats.images.items()),
-        *(
-            Sample("segmenter_cuda_graph_events_total", n, (e,))
-            for e, n in stats.graph_events.items()
-        ),
+        *(Sample(GRAPH_EVENTS, n, (event,)) for event, n in stats.graph_events.items()),
     ]
     if stats.shapes:
         samples.append(Sample("segmenter_batch_shapes", stats.shapes))

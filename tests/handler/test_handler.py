@@ -52,6 +52,29 @@ def test_the_model_card_is_for_describe_alone(handler: SegmentationHandler, fold
     assert context.get_response_status(0)[0] == 200
 
 
+def test_an_empty_form_with_the_describe_header_fails_alone(
+    handler: SegmentationHandler, folder: Path
+) -> None:
+    """TorchServe passes an empty form without any part, as it does its own describe request."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Describe": "True"}
+    context = context_for([form, {}], folder)
+    refused, mask = handler.handle([{}, {"body": bytearray(photo_bytes())}], context)
+    assert context.get_response_status(0)[0] == 400
+    assert json.loads(refused)["error"]["code"] in ("image_empty", "image_missing")
+    assert context.get_response_status(1)[0] == 200
+    assert mask.startswith(b"\x89PNG")
+
+
+def test_the_model_card_is_signed_like_any_response(
+    handler: SegmentationHandler, folder: Path
+) -> None:
+    context = context_for([{"describe": "True"}], folder)
+    handler.handle([{}], context)
+    headers = context.get_response_headers(0)
+    assert headers["Model-Digest"] == handler.service.model.digest
+    assert "Server-Timing" in headers
+
+
 def context_for(headers: Sequence[dict[str, str]], folder: Path) -> Context:
     """TorchServe's own context, filled as its worker fills it."""
     context = Context(

@@ -154,7 +154,7 @@ def test_the_program_reports_what_failed(
     assert '{"failed": ["broken"]}' in capsys.readouterr().out
 
 
-def test_sections_have_limits_that_fit_a_borrowed_gpu() -> None:
+def test_sections_have_limits_that_fit_ten_minutes() -> None:
     quick = [section.limit for name, section in SECTIONS.items() if name != "max-autotune"]
     assert sum(quick) <= 12 * 60
 
