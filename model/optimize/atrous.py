@@ -119,10 +119,15 @@ def enable_shifted_matmul(head: DeepLabHead) -> None:
     """
     pyramid = head[0]
     assert isinstance(pyramid, ASPP)
-    for index, branch in enumerate(pyramid.convs):
-        if isinstance(branch, ASPPConv):
-            conv = branch[0]
-            assert isinstance(conv, nn.Conv2d)
-            if conv.in_channels < MIN_CHANNELS:
-                continue
-            pyramid.convs[index] = AutotunedConv(branch, ShiftedConv(conv))
+    for index, branch, conv in wide_branches(pyramid):
+        pyramid.convs[index] = AutotunedConv(branch, ShiftedConv(conv))
+
+
+def wide_branches(pyramid: ASPP) -> list[tuple[int, ASPPConv, nn.Conv2d]]:
+    """Index, branch and convolution of each atrous branch of MIN_CHANNELS or more."""
+    branches = [(i, b, b[0]) for i, b in enumerate(pyramid.convs) if isinstance(b, ASPPConv)]
+    return [
+        (index, branch, conv)
+        for index, branch, conv in branches
+        if isinstance(conv, nn.Conv2d) and conv.in_channels >= MIN_CHANNELS
+    ]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.deeplab_head import ASPP, ASPPConv, DeepLabHead
-from model.optimize.atrous import MIN_CHANNELS
+from model.optimize.atrous import wide_branches
 from model.optimize.equivalence import relative_difference
 
 logger = logging.getLogger(__name__)
@@ -67,22 +67,19 @@ def use_tap_products(head: DeepLabHead) -> None:
     """
     pyramid = head[0]
     assert isinstance(pyramid, ASPP)
-    for index, branch in enumerate(pyramid.convs):
-        if isinstance(branch, ASPPConv):
-            conv = branch[0]
-            assert isinstance(conv, nn.Conv2d)
-            if gains(conv):
-                replacement = TapProductConv(conv)
-                if is_equivalent(replacement, branch, conv):
-                    pyramid.convs[index] = replacement
+    for index, branch, conv in wide_branches(pyramid):
+        if gains(conv):
+            replacement = TapProductConv(conv)
+            if is_equivalent(replacement, branch, conv):
+                pyramid.convs[index] = replacement
 
 
 def gains(conv: nn.Conv2d) -> bool:
-    """Whether the product is expected to be faster.
+    """Whether the product of a wide map is expected to be faster.
 
-    Narrow maps gain nothing. In fp32, cuDNN multiplies in TF32, and matrix products do not.
+    In fp32, cuDNN multiplies in TF32, and matrix products do not.
     """
-    if conv.in_channels < MIN_CHANNELS or conv.weight.dtype == torch.float32:
+    if conv.weight.dtype == torch.float32:
         return False
     return torch.cuda.get_device_capability(conv.weight.device) >= MIN_CAPABILITY
 
