@@ -61,6 +61,11 @@ class ViewerRequest:
 
 
 @dataclass(frozen=True)
+class ModelCardRequest:
+    """A program that wants to know the model: its version, classes, limits and output formats."""
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """The class of every pixel of an upright photo of H x W pixels; void where it has none."""
 

@@ -11,6 +11,9 @@ JSON: Final = "application/json"
 PAGE: Final = "page"
 PAGE_MEDIA_TYPE: Final = "text/html"
 
+# The model card: what a program gets that names it where an image would have an output format.
+CARD: Final = "model"
+
 # JSON documents in which an image is read: our own, KServe v1, Open Inference v2, Hugging Face.
 JSON_SHAPES: Final = (
     '{"image": "<base64>"}',

@@ -67,12 +67,12 @@ def https_port_in(config: str) -> int:
 
 
 def formats_in_paths() -> list[str]:
-    """The names that may follow the model's in a path: the output formats, and the viewer."""
+    """The names that may follow the model's in a path: the output formats, viewer, and card."""
     # Imported here, as it imports torch: seconds that a service without a gateway need not wait.
     from serving.formats import FORMATS
-    from serving.wire import PAGE
+    from serving.wire import CARD, PAGE
 
-    return [*FORMATS, PAGE]
+    return [*FORMATS, PAGE, CARD]
 
 
 def max_request_size() -> int:

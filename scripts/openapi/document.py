@@ -15,16 +15,26 @@ from model.preset import Preset
 from scripts.common.version import project_version
 from scripts.openapi.examples import DIGEST, IMAGE, errors, json_inputs
 from scripts.openapi.examples import responses as example_responses
-from scripts.openapi.schemas import ERROR, FRONTEND_ERROR, MANAGED, OUTPUT_SCHEMAS, SHARE, TEXT
+from scripts.openapi.schemas import (
+    CARD,
+    ERROR,
+    FRONTEND_ERROR,
+    MANAGED,
+    OUTPUT_SCHEMAS,
+    SHARE,
+    TEXT,
+)
 from serving.formats import FORMATS
 from serving.response.model_card import model_card
 from serving.types import ModelInfo, Response
+from serving.wire import CARD as CARD_OUTPUT
 from serving.wire import (
     JSON,
     JSON_SHAPES,
     OPTION_DESCRIPTIONS,
     OPTION_HEADERS,
     OUTPUT_HEADER,
+    PAGE,
     PAGE_MEDIA_TYPE,
 )
 
@@ -84,11 +94,22 @@ def document(preset: Preset) -> Json:
                 "post": segmenting("segment", "Segment an image.", responses),
                 "get": {
                     "operationId": "page",
-                    "summary": "The viewer, a page to try it in a browser.",
+                    "summary": "The viewer, a page to try it in a browser; or the model card.",
+                    "parameters": [
+                        {
+                            "name": OUTPUT_HEADER,
+                            "in": "header",
+                            "description": "which of the two; without it, Accept decides",
+                            "schema": {"enum": [PAGE, CARD_OUTPUT]},
+                        }
+                    ],
                     "responses": {
                         "200": {
-                            "description": "One page, complete in itself.",
-                            "content": {PAGE_MEDIA_TYPE: {"schema": TEXT}},
+                            "description": "One page, complete in itself; or the model card.",
+                            "content": {
+                                PAGE_MEDIA_TYPE: {"schema": TEXT},
+                                JSON: {"schema": CARD, "examples": {"card": {"value": card}}},
+                            },
                         }
                     },
                 },

@@ -31,6 +31,7 @@ from serving.request.parse import parse_request
 from serving.response.encode import encode
 from serving.types import (
     HttpRequest,
+    ModelCardRequest,
     ModelInfo,
     Response,
     Segmentation,
@@ -57,7 +58,7 @@ class ExampleRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     path_suffix: str = ""
 
-    def parse(self, preset: Preset) -> SegmentationRequest | ViewerRequest:
+    def parse(self, preset: Preset) -> SegmentationRequest | ViewerRequest | ModelCardRequest:
         headers = {"content-length": str(len(self.body))}
         headers.update((name.lower(), value) for name, value in self.headers.items())
         parts = {"body": self.body}

@@ -1,4 +1,4 @@
-"""What a request holds: an image, an output format and options, or the viewer."""
+"""What a request holds: an image, an output format and options; or the viewer, or the card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ from serving.request.open_inference import (
 )
 from serving.request.options import header_options, read_options
 from serving.request.parts import HOW_TO_SEND, declared_type, image_part
-from serving.types import HttpRequest, SegmentationRequest, TensorOptions, ViewerRequest
+from serving.types import (
+    HttpRequest,
+    ModelCardRequest,
+    SegmentationRequest,
+    TensorOptions,
+    ViewerRequest,
+)
 
 # Headers that say that a request has a body (RFC 9112, section 6) and what it is.
 BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
@@ -33,7 +39,7 @@ BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
 
 def parse_request(
     request: HttpRequest, labels: Sequence[str]
-) -> SegmentationRequest | ViewerRequest:
+) -> SegmentationRequest | ViewerRequest | ModelCardRequest:
     """The image, the output format and the options that a request names.
 
     `labels` are the model's. The format is named by the path's suffix, else by the JSON key, part
@@ -122,19 +128,23 @@ def _unknown_output() -> RequestError:
         400,
         "unknown_output",
         f"Unknown output format. The formats are {', '.join(MEDIA_TYPES)}; "
-        f"{wire.PAGE} is for a request without an image.",
+        f"{wire.PAGE} and {wire.CARD} are for requests without an image.",
         outputs=list(MEDIA_TYPES),
     )
 
 
-def _without_image(named: str, headers: Mapping[str, str]) -> ViewerRequest:
-    """The viewer, for a GET that accepts HTML. Raises UnreadableImage for everything else.
+def _without_image(named: str, headers: Mapping[str, str]) -> ViewerRequest | ModelCardRequest:
+    """The model card by its name; the viewer by its name, or for a GET that accepts HTML.
+
+    Raises UnreadableImage for everything else.
 
     An engine need not say which method a request has. One that neither declares a body nor has one
     is taken for a GET; so is one that names HTML in Accept, as every browser does.
     """
     if named == wire.PAGE:
         return ViewerRequest()
+    if named == wire.CARD:
+        return ModelCardRequest()
     weight, specificity = preference(parse_accept(headers.get("accept")), wire.PAGE_MEDIA_TYPE)
     declares_body = any(name in headers for name in BODY_HEADERS)
     if not named and weight > 0 and (specificity == BY_NAME or not declares_body):

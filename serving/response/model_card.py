@@ -67,5 +67,10 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
                 "media_type": wire.PAGE_MEDIA_TYPE,
                 "content": "a viewer, on GET",
             },
+            {
+                "name": wire.CARD,
+                "media_type": wire.JSON,
+                "content": "this model card, on GET",
+            },
         ],
     }

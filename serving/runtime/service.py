@@ -39,7 +39,7 @@ from serving.runtime.malloc import TRIM_SECONDS, trim_memory
 from serving.runtime.stages import forward, group_by_shape, read_photo, segment, select
 from serving.telemetry.metrics import BatchStats, Sample
 from serving.telemetry.reporter import Reporter
-from serving.types import HttpRequest, ModelInfo, Response, ViewerRequest
+from serving.types import HttpRequest, ModelCardRequest, ModelInfo, Response, ViewerRequest
 from serving.wire import header_safe
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class SegmentationService:
             )
         for exchange, response in zip(exchanges, responses):
             exchange.add_time("batch", sum(stats.seconds.values()))  # waiting for the others, too
-            if exchange.output is not None or response.status != HTTPStatus.OK:  # not the viewer
+            if exchange.output is not None or response.status != HTTPStatus.OK:  # no viewer or card
                 stats.count_response(exchange.output, response.status)
         samples = self.reporter.samples(stats, logits)
         self.trim()
@@ -163,6 +163,9 @@ class SegmentationService:
         request = parse_request(exchange.received, preset.labels)
         if isinstance(request, ViewerRequest):
             exchange.response = self.viewer
+            return
+        if isinstance(request, ModelCardRequest):
+            exchange.response = self.model_card
             return
         exchange.request, exchange.output = request, request.output
         exchange.photo = read_photo(

@@ -229,7 +229,7 @@ def test_a_version_that_is_not_served(front: Gateway) -> None:
     assert "There is nothing here" in by_form.text
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "page"])
+@pytest.mark.parametrize("name", [*FORMATS, "page", "model"])
 def test_a_format_needs_no_version_before_it(front: Gateway, name: str) -> None:
     for target in (f"/predictions/segmenter/{name}", f"/predictions/segmenter/{name}/?a=b"):
         _, content = exchange(front, head(front, "POST", target, "Content-Length: 0"))

@@ -9,7 +9,7 @@ import pytest
 from handler import headers_of, http_request, is_describe
 from imaging.errors import UnreadableImage
 from serving.request.parse import parse_request
-from serving.types import SegmentationRequest, ViewerRequest
+from serving.types import ModelCardRequest, ViewerRequest
 
 LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
@@ -21,9 +21,7 @@ HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 class TestViewer:
-    def parse(
-        self, torchserve: Any, headers: dict[str, str], **parts: bytes
-    ) -> SegmentationRequest | ViewerRequest:
+    def parse(self, torchserve: Any, headers: dict[str, str], **parts: bytes) -> object:
         received = [(name, "", bytearray(value)) for name, value in parts.items()]
         row, context = torchserve(received, headers)
         return parse_request(http_request(row, context, 0), LABELS)
@@ -41,6 +39,10 @@ class TestViewer:
     )
     def test_on_get(self, torchserve: Any, headers: dict[str, str]) -> None:
         assert self.parse(torchserve, headers, body=b"") == ViewerRequest()
+
+    def test_the_model_card_by_header(self, torchserve: Any) -> None:
+        headers = {**CURL_GET, "X-Segmenter-Output": "model"}
+        assert self.parse(torchserve, headers, body=b"") == ModelCardRequest()
 
     def test_by_query_parameter(self, torchserve: Any) -> None:
         request = self.parse(torchserve, CURL_GET, body=b"", output=b"page")

@@ -112,6 +112,8 @@ def test_torchserves_own_error_is_in_the_contract(model: RunningModel, contract:
 def test_the_page_and_the_card(model: RunningModel, contract: OpenAPI) -> None:
     page = requests.Request("GET", model.url, headers={"Accept": "text/html"})
     assert exchange(contract, page).status_code == 200
+    named = requests.Request("GET", model.url, headers={"X-Segmenter-Output": "model"})
+    assert exchange(contract, named).json()["version"] == VERSION
     card = requests.Request(
         "GET", f"{model.service.management}/models/segmenter", params={"customized": "true"}
     )

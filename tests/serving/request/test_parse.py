@@ -14,9 +14,9 @@ from imaging.errors import ImageError, UnreadableImage
 from serving.errors import RequestError
 from serving.formats import MEDIA_TYPES
 from serving.request.parse import parse_request
-from serving.types import HttpRequest, SegmentationRequest, ViewerRequest
+from serving.types import HttpRequest, ModelCardRequest, SegmentationRequest, ViewerRequest
 
-Parsed = Union[SegmentationRequest, ViewerRequest]
+Parsed = Union[SegmentationRequest, ViewerRequest, ModelCardRequest]
 
 LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
@@ -150,7 +150,9 @@ class TestOutput:
         row = {"image": bytearray(PHOTO), "output": bytearray(b"")}
         assert read_request(row, jpeg(accept="image/jpeg"), "/").output == "overlay"
 
-    @pytest.mark.parametrize("name", ["masks", "Mask", "overlay/x", "page", "../mask", "\u00e9"])
+    @pytest.mark.parametrize(
+        "name", ["masks", "Mask", "overlay/x", "page", "model", "../mask", "\u00e9"]
+    )
     def test_unknown_suffix_lists_the_outputs(self, name: str) -> None:
         with pytest.raises(RequestError) as caught:
             read_request({"body": bytearray(PHOTO)}, jpeg(), name)
@@ -179,6 +181,12 @@ class TestViewer:
         with pytest.raises(UnreadableImage) as caught:
             read_request(row, {"content-type": "text/plain", "content-length": "0"})
         assert caught.value.code == "image_empty"
+
+
+class TestModelCard:
+    def test_named_where_there_is_no_image(self) -> None:
+        assert parse({}, {"x-segmenter-output": "model"}) == ModelCardRequest()
+        assert parse({"body": bytearray()}, {"accept": HTML}, "model") == ModelCardRequest()
 
 
 VALUES = (

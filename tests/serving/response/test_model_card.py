@@ -23,7 +23,7 @@ def test_it_says_what_a_client_has_to_know(preset: Preset, info: ModelInfo) -> N
     assert "JPEG" in card["input"]["formats"]
     assert card["preprocessing"]["short_side"] == preset.short_side
     assert card["preprocessing"]["max_aspect"] == 4
-    assert [output["name"] for output in card["outputs"]] == [*MEDIA_TYPES, "page"]
+    assert [output["name"] for output in card["outputs"]] == [*MEDIA_TYPES, "page", "model"]
     assert card["void"] == 0
     assert {option["name"] for option in card["options"]} == {"classes", "threshold"}
     limits_of = {output["name"]: output.get("max_pixels") for output in card["outputs"]}

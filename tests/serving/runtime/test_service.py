@@ -201,6 +201,14 @@ def test_the_viewer_is_not_counted_as_an_image(service: SegmentationService) -> 
     assert result.samples == []
 
 
+def test_the_model_card_is_a_response_of_its_own(service: SegmentationService) -> None:
+    result = service.respond([HttpRequest("id", {"x-segmenter-output": "model"}, {"body": b""})])
+    card = json.loads(result.responses[0].body)
+    assert (card["name"], card["version"]) == (service.info.name, "1.0")
+    assert card["input"]["max_pixels"] == service.limits.max_pixels
+    assert not result.samples
+
+
 def test_damaged_weights_do_not_go_into_service(tmp_path: Path) -> None:
     folder = unpacked_archive(tmp_path)
     weights = bytearray((folder / "weights.pth").read_bytes())
