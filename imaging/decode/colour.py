@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
+from imaging.decode.levels import to_8_bits
 from imaging.decode.tiff import BLACK_IS_ZERO, WHITE_IS_ZERO, TiffDirectory
 
 
@@ -40,19 +41,8 @@ def _is_negative(directory: TiffDirectory | None) -> bool:
 def _grey_to_8_bits(image: Image.Image, directory: TiffDirectory | None) -> npt.NDArray[np.uint8]:
     """(H, W) from 12 or 16 bits, or from integers and floats whose white no header declares."""
     values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        bits = directory.first(BITSPERSAMPLE, 16) if directory else 16
-        high_byte: npt.NDArray[np.uint8] = (values >> (bits - 8)).astype(np.uint8)
-        if "transparency" in image.info:  # a value that PNG declares transparent, over white
-            high_byte[values == image.info["transparency"]] = 255
-        return high_byte
-
-    # White is 1 if all values lie in 0..1, as is usual for floats; else their range is stretched.
-    levels = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    black, white = float(levels.min()), float(levels.max())
-    if black >= 0 and white <= 1:
-        black, white = 0.0, 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        levels = (levels - black) * (255 / ((white - black) or 1))
-    grey: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    bits = directory.first(BITSPERSAMPLE, 16) if directory else 16
+    grey = to_8_bits(values.astype(values.dtype.newbyteorder("="), copy=False), bits)
+    if "transparency" in image.info:  # a value that PNG declares transparent, over white
+        grey[values == image.info["transparency"]] = 255
     return grey

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from imaging.decode.budget import PixelBudget
@@ -18,6 +21,14 @@ from imaging.decode.orientation import transposition
 from imaging.decode.readers import PILLOW_TOO_LARGE, open_reader
 from imaging.decode.tiff import TiffDirectory
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """What a file shows, and where it declares that there is nothing to see."""
+
+    pixels: Image.Image  # upright, RGB
+    valid: npt.NDArray[np.bool_] | None = None  # (H, W), False where there is no data; None: all
 
 
 def decode_image(
@@ -31,17 +42,18 @@ def decode_image(
 
     Raises UnreadableImage, ImageTooLarge or UnsupportedImage, and nothing else for bad bytes.
     """
-    with decoded_image(data, limits, PixelBudget(limits.max_pixels)) as image:
-        return image
+    with decoded_image(data, limits, PixelBudget(limits.max_pixels)) as decoded:
+        return decoded.pixels
 
 
 @contextmanager
 def decoded_image(
     data: bytes | bytearray | memoryview, limits: Limits, budget: PixelBudget
-) -> Iterator[Image.Image]:
-    """`decode_image`, holding a share of the budget from before decoding to the end of the block.
+) -> Iterator[DecodedImage]:
+    """`decode_image`, and which pixels are valid.
 
-    Threads that share a budget wait for each other where their images together would not fit.
+    A share of the budget is held from before decoding to the end of the block. Threads that share
+    a budget wait for each other where their images together would not fit.
     """
     check_num_bytes(memoryview(data).nbytes, limits)
     data = bytes(data)
@@ -54,7 +66,7 @@ def decoded_image(
             image.load()
             rgb = upright_rgb(image, header.tiff)
         del image  # else it would live through the block, next to its upright copy
-        yield rgb
+        yield DecodedImage(rgb)
 
 
 def upright_rgb(image: Image.Image, directory: TiffDirectory | None = None) -> Image.Image:

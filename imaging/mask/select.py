@@ -37,6 +37,15 @@ def keep_confident(
     return kept
 
 
+def keep_valid(
+    mask: npt.NDArray[np.integer], valid: npt.NDArray[np.bool_], void: int
+) -> npt.NDArray[np.integer]:
+    """A copy in which pixels that are not `valid`, (H, W), hold `void`."""
+    kept = mask.astype(_dtype_with(mask, void))
+    np.copyto(kept, kept.dtype.type(void), where=~valid)
+    return kept
+
+
 def _dtype_with(mask: npt.NDArray[np.integer], void: int) -> np.dtype[np.integer]:
     """The mask's type, or int32 where `void` does not fit into it."""
     return mask.dtype if void <= np.iinfo(mask.dtype).max else np.dtype(np.int32)

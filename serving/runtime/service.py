@@ -197,7 +197,8 @@ class SegmentationService:
         with self.budget.spend(height * width):
             whole = segment(exchange.photo, exchange.logits, needs_confidence(exchange.request))
             void = void_id(self.model.preset.labels)
-            exchange.segmentation = select(whole, exchange.request.options, void)
+            options, valid = exchange.request.options, exchange.photo.valid
+            exchange.segmentation = select(whole, options, void, valid)
 
     def encode(self, exchange: Exchange) -> None:
         with self.budget.spend(exchange.segmentation.mask.size):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from imaging import Limits, fit_size, resize
 from imaging.decode.budget import PixelBudget
 from imaging.decode.decoder import decoded_image
 from imaging.mask.class_mask import class_mask, class_mask_and_confidence
-from imaging.mask.select import keep_classes, keep_confident
+from imaging.mask.select import keep_classes, keep_confident, keep_valid
 from model.optimize.cuda_errors import is_out_of_memory
 from serving.runtime.device import download, release_cached_memory, upload
 from serving.types import Options, Segmentation
@@ -27,6 +28,9 @@ class Photo:
     pixels: Tensor  # uint8 (3, h, w), RGB, at the network's input size
     size: tuple[int, int]  # (H, W) of the upright original
     original: Image.Image | None  # RGB; kept only for responses that show it, since it is large
+    valid: npt.NDArray[np.bool_] | None = (
+        None  # (H, W), False where the file has no data; None: all
+    )
 
 
 def read_photo(
@@ -37,10 +41,11 @@ def read_photo(
     `short_side` is in pixels; photos that are read at the same time share `budget`. Raises
     ImageError where the bytes are no readable image, or one beyond the limits.
     """
-    with decoded_image(data, limits, budget) as image:
-        width, height = image.size
-        pixels = resize(image, fit_size(width, height, short_side))
-        return Photo(pixels, (height, width), image if keep_original else None)
+    with decoded_image(data, limits, budget) as decoded:
+        width, height = decoded.pixels.size
+        pixels = resize(decoded.pixels, fit_size(width, height, short_side))
+        original = decoded.pixels if keep_original else None
+        return Photo(pixels, (height, width), original, decoded.valid)
 
 
 def group_by_shape(shapes: Sequence[torch.Size], largest: int) -> list[list[int]]:
@@ -98,12 +103,19 @@ def segment(photo: Photo, logits: Tensor, with_confidence: bool) -> Segmentation
     return Segmentation(download(class_mask(logits, photo.size)[0]), None, photo.original)
 
 
-def select(segmentation: Segmentation, options: Options, void: int) -> Segmentation:
-    """The segmentation in which only the pixels that `options` name keep their class.
+def select(
+    segmentation: Segmentation,
+    options: Options,
+    void: int,
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> Segmentation:
+    """The segmentation in which only valid pixels that `options` name keep their class.
 
     A threshold reads the confidence, which stays as it is: that of the class that won.
     """
     mask = segmentation.mask
+    if valid is not None:
+        mask = keep_valid(mask, valid, void)
     if options.classes is not None:
         mask = keep_classes(mask, options.classes, void)
     if options.threshold > 0:

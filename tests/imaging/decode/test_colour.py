@@ -54,9 +54,8 @@ def test_transparent_colours_are_white() -> None:
     expected = [[0, 0, 0], [255, 255, 255], [9, 9, 9]]
     assert decoded(grey, transparency=7) == expected
     assert decoded(grey.convert("RGB"), transparency=(7, 7, 7)) == expected
-    assert decoded(Image.fromarray(np.array([[0, 1799, 2304]], np.uint16)), transparency=1799) == (
-        expected
-    )
+    sixteen = Image.fromarray(np.array([[0, 1799, 2304, 65_535]], np.uint16))
+    assert decoded(sixteen, transparency=1799) == [*expected, [255] * 3]
     palette = grey.convert("P")
     assert decoded(palette, transparency=7) == expected
     assert decoded(palette, "GIF", transparency=7) == expected

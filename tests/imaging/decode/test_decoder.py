@@ -255,14 +255,14 @@ def test_images_in_flight_keep_to_the_budget() -> None:
     lock = threading.Lock()
 
     def decode(file: bytes) -> tuple[int, int]:
-        with decoded_image(file, Limits(), budget) as image:
+        with decoded_image(file, Limits(), budget) as decoded:
             with lock:
-                in_flight.append(image)
+                in_flight.append(decoded)
                 most.append(len(in_flight))
             pair.wait(timeout=30)  # so that others could enter meanwhile
             with lock:
-                in_flight.remove(image)
-            return image.size
+                in_flight.remove(decoded)
+            return decoded.pixels.size
 
     with ThreadPoolExecutor(8) as pool:
         sizes = list(pool.map(decode, 4 * [FILES["png"], FILES["jpeg"]]))
@@ -277,8 +277,9 @@ def test_a_refused_image_returns_its_share() -> None:
     for file in (corrupt, FILES["png"][:-200], FILES["png"]):
         with suppress(ImageError), decoded_image(file, Limits(), budget):
             pass
-    with decoded_image(FILES["png"], Limits(), budget) as image:
-        assert image.size == PHOTO.size
+    with decoded_image(FILES["png"], Limits(), budget) as decoded:
+        assert decoded.pixels.size == PHOTO.size
+        assert decoded.valid is None
 
 
 def test_no_bytes() -> None:

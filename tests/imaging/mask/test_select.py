@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from imaging.mask.select import keep_classes, keep_confident
+from imaging.mask.select import keep_classes, keep_confident, keep_valid
 
 MASK = np.array([[0, 1], [2, 1]], dtype=np.uint8)
 CONFIDENCE = np.array([[255, 51], [50, 0]], dtype=np.uint8)
@@ -41,10 +41,17 @@ def test_threshold(threshold: float, expected: list[list[int]]) -> None:
     assert keep_confident(MASK, CONFIDENCE, threshold, void=9).tolist() == expected
 
 
+def test_valid_pixels_keep_their_class() -> None:
+    valid = np.array([[True, False], [True, True]])
+    assert keep_valid(MASK, valid, void=255).tolist() == [[0, 255], [2, 1]]
+    assert MASK.tolist() == [[0, 1], [2, 1]]
+
+
 def test_a_void_that_takes_more_bits() -> None:
     for kept in (
         keep_classes(MASK, {1}, void=65_535),
         keep_confident(MASK, CONFIDENCE, 1.0, void=65_535),
+        keep_valid(MASK, MASK == 0, void=65_535),
     ):
         assert kept.dtype == np.int32
         assert kept.max() == 65_535
