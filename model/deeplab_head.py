@@ -57,23 +57,31 @@ class ASPPPooling(nn.Sequential):
 
 
 class ASPP(nn.Module):
-    """Five views of one map, concatenated and projected: (B, C_in, H, W) -> (B, 256, H, W).
+    """Five views of one map, concatenated and projected: (B, C_in, H, W) -> (B, channels, H, W).
 
     The branches are a 1x1 convolution, one atrous 3x3 convolution per rate, and the image level.
+    The side of the projection's kernel is 1 in the paper, and 3 in mmsegmentation.
     """
 
-    def __init__(self, in_channels: int, atrous_rates: Sequence[int]) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        atrous_rates: Sequence[int],
+        channels: int = ASPP_CHANNELS,
+        projection: int = 1,
+    ) -> None:
         super().__init__()
         pointwise = nn.Sequential(
-            nn.Conv2d(in_channels, ASPP_CHANNELS, 1, bias=False),
-            nn.BatchNorm2d(ASPP_CHANNELS),
+            nn.Conv2d(in_channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
-        atrous = [ASPPConv(in_channels, ASPP_CHANNELS, rate) for rate in atrous_rates]
-        self.convs = nn.ModuleList([pointwise, *atrous, ASPPPooling(in_channels, ASPP_CHANNELS)])
+        atrous = [ASPPConv(in_channels, channels, rate) for rate in atrous_rates]
+        self.convs = nn.ModuleList([pointwise, *atrous, ASPPPooling(in_channels, channels)])
+        concatenated = len(self.convs) * channels
         self.project = nn.Sequential(
-            nn.Conv2d(len(self.convs) * ASPP_CHANNELS, ASPP_CHANNELS, 1, bias=False),
-            nn.BatchNorm2d(ASPP_CHANNELS),
+            nn.Conv2d(concatenated, channels, projection, padding=projection // 2, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
             nn.Dropout(0.5),
         )
@@ -88,15 +96,26 @@ class DeepLabHead(nn.Sequential):
     """Features to logits at the same resolution: (B, in_channels, H, W) -> (B, num_classes, H, W).
 
     `atrous_rates` are the dilations of the pyramid's 3x3 branches, in cells of the feature map.
+    Without its hidden layer, a 3x3 convolution, the pyramid's projection is one; the last layer
+    keeps its name.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, atrous_rates: Sequence[int] = ATROUS_RATES
+        self,
+        in_channels: int,
+        num_classes: int,
+        atrous_rates: Sequence[int] = ATROUS_RATES,
+        *,
+        channels: int = ASPP_CHANNELS,
+        hidden_layer: bool = True,
     ) -> None:
-        super().__init__(
-            ASPP(in_channels, atrous_rates),
-            nn.Conv2d(ASPP_CHANNELS, ASPP_CHANNELS, 3, padding=1, bias=False),
-            nn.BatchNorm2d(ASPP_CHANNELS),
+        hidden: list[nn.Module] = [
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(ASPP_CHANNELS, num_classes, 1),
+        ]
+        super().__init__(
+            ASPP(in_channels, atrous_rates, channels, projection=1 if hidden_layer else 3),
+            *(hidden if hidden_layer else [nn.Identity() for _ in hidden]),
+            nn.Conv2d(channels, num_classes, 1),
         )

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from model.segmenter import BACKBONES, Segmenter, build_segmenter
+from model.variant import IMPLEMENTATIONS, STANDARD, Variant
 
 FOLDER = Path(__file__).with_name("presets")
 
@@ -57,6 +58,7 @@ class Preset:
     labels: tuple[str, ...]  # by class id
     palette: tuple[Colour, ...]  # by class id
     weights: WeightsSource | None  # None: a checkpoint has to be named when it is built
+    variant: Variant = STANDARD  # torchvision's, unless the weights are of another project's
 
     @property
     def num_classes(self) -> int:
@@ -75,11 +77,11 @@ def load_preset(name_or_path: str | Path) -> Preset:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{name_or_path}.yaml"
-        if not path.is_file():
-            raise PresetError(
-                f"there is no preset {str(name_or_path)!r}; the presets are "
-                f"{', '.join(preset_names())}; give one of your own by the path of its .yaml file"
-            )
+    if not path.is_file():
+        raise PresetError(
+            f"there is no preset {str(name_or_path)!r}; the presets are "
+            f"{', '.join(preset_names())}; give one of your own by the path of its .yaml file"
+        )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -95,6 +97,7 @@ def build_network(preset: Preset) -> Segmenter:
         preset.atrous_rates,
         features=preset.features,
         output_stride=preset.output_stride,
+        variant=preset.variant,
     )
 
 
@@ -105,6 +108,8 @@ def dump_preset(preset: Preset, path: Path) -> None:
         document["weights"] = {
             key: value for key, value in document["weights"].items() if value is not None
         }
+    if preset.variant == STANDARD:
+        del document["variant"]
     text = yaml.safe_dump(_plain(document), sort_keys=False, default_flow_style=None, width=100)
     path.write_text(text, encoding="utf-8")
 
@@ -137,7 +142,9 @@ class _Reader:
         self.path = path
 
     def preset(self, document: object) -> Preset:
-        fields = self.mapping("the file", document, Preset, optional=("description", "weights"))
+        fields = self.mapping(
+            "the file", document, Preset, optional=("description", "weights", "variant")
+        )
         labels = self.sequence("labels", fields["labels"], self.text)
         if not 2 <= len(labels) <= MAX_CLASSES:
             raise self.error("labels", f"{len(labels)} labels", f"2 to {MAX_CLASSES} of them")
@@ -161,6 +168,7 @@ class _Reader:
             labels=labels,
             palette=self.palette(fields["palette"], len(labels)),
             weights=self.weights(fields.get("weights")),
+            variant=self.variant(fields.get("variant")),
         )
 
     def palette(self, value: object, num_classes: int) -> tuple[Colour, ...]:
@@ -188,6 +196,21 @@ class _Reader:
             return WeightsSource(None, self.text("weights.url", fields["url"]), digest)
         file = self.path.parent / self.text("weights.file", fields["file"])
         return WeightsSource(str(file), None, digest)
+
+    def variant(self, value: object) -> Variant:
+        if value is None:
+            return STANDARD
+        default = dataclasses.asdict(STANDARD)
+        fields = {**default, **self.mapping("variant", value, Variant, optional=tuple(default))}
+        if not isinstance(fields["deep_stem"], bool):
+            raise self.error("variant.deep_stem", fields["deep_stem"], "true or false")
+        return Variant(
+            implementation=self.choice(
+                "variant.implementation", fields["implementation"], IMPLEMENTATIONS
+            ),
+            deep_stem=fields["deep_stem"],
+            head_channels=self.whole(1, 4096)("variant.head_channels", fields["head_channels"]),
+        )
 
     def mapping(
         self, key: str, value: object, form: type, optional: tuple[str, ...]

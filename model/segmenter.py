@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.segmentation.fcn import FCNHead
 
 from model.deeplab_head import ATROUS_RATES, DeepLabHead
+from model.variant import STANDARD, Variant, deep_stem, dilate_as
 
 # Every ResNet torchvision builds that the segmenter accepts: BasicBlock, Bottleneck, grouped, wide.
 BACKBONES = (
@@ -66,13 +67,15 @@ def build_segmenter(
     *,
     features: str = "layer4",
     output_stride: int = 8,
+    variant: Variant = STANDARD,
 ) -> Segmenter:
     """A randomly initialised segmenter, in training mode; nothing is downloaded.
 
     `backbone` is one of BACKBONES. `features` names the stage the head reads ("layer4" or
     "layer3"; later stages are not built) and `output_stride` how much smaller than the image its
     map is (8 or 16). `aux_head` adds torchvision's FCN head on the stage before, for checkpoints
-    that hold one: they load strictly, and `forward` never runs it. ValueError names a bad value.
+    that hold one: they load strictly, and `forward` never runs it. `variant` is torchvision's
+    network unless the weights are of another project's. ValueError names a bad value.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}")
@@ -86,12 +89,22 @@ def build_segmenter(
     resnet = get_model(backbone, weights=None)
     replace_stride_with_dilation(resnet, output_stride)
     stages = until_stage(resnet, features)
+    if variant.deep_stem:
+        stages = with_deep_stem(stages)
+    dilate_as(variant.implementation, stages)
     channels = stage_channels(resnet, features)
     aux = None
     if aux_head:
         stage_before = f"layer{int(features[-1]) - 1}"
         aux = FCNHead(stage_channels(resnet, stage_before), num_classes)
-    return Segmenter(stages, DeepLabHead(channels, num_classes, atrous_rates), aux)
+    head = DeepLabHead(
+        channels,
+        num_classes,
+        atrous_rates,
+        channels=variant.head_channels,
+        hidden_layer=variant.hidden_layer,
+    )
+    return Segmenter(stages, head, aux)
 
 
 def replace_stride_with_dilation(resnet: ResNet, output_stride: int) -> None:
@@ -140,6 +153,12 @@ def until_stage(resnet: ResNet, last: str) -> nn.Sequential:
         if name == last:
             break
     return nn.Sequential(stages)
+
+
+def with_deep_stem(stages: nn.Sequential) -> nn.Sequential:
+    """The same stages after a deep stem instead of their 7x7 convolution, its norm and ReLU."""
+    later = [child for child in stages.named_children() if child[0] not in ("conv1", "bn1", "relu")]
+    return nn.Sequential(OrderedDict([("stem", deep_stem()), *later]))
 
 
 def stage_channels(resnet: ResNet, stage: str) -> int:

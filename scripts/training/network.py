@@ -31,6 +31,7 @@ def build(preset: Preset, *, coarse: bool, aux_head: bool = False) -> Segmenter:
         aux_head,
         features=preset.features,
         output_stride=preset.output_stride,
+        variant=preset.variant,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, DeepLabV3_ResNet101_Weights
 
 from model.preset import FOLDER, PresetError, dump_preset, load_preset, preset_names, voc_palette
+from model.variant import Variant
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,21 @@ def test_a_dumped_preset_reads_as_it_was(name: str, tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_variant_of_another_project_is_read_as_it_was_dumped(tmp_path: Path) -> None:
+    changed = replace(load_preset("voc-resnet50"), variant=Variant("mmsegmentation", True, 512))
+    dump_preset(changed, tmp_path / "preset.yaml")
+    assert load_preset(tmp_path / "preset.yaml") == changed
+    assert load_preset(own(tmp_path, variant={"deep_stem": True})).variant == Variant(
+        deep_stem=True
+    )
+
+
+@pytest.mark.parametrize("name", ["nope.yaml", "nope", "/nowhere/nope.yml"])
+def test_a_preset_that_does_not_exist(name: str) -> None:
+    with pytest.raises(PresetError, match=f"there is no preset '{name}'; the presets are street"):
+        load_preset(name)
+
+
 def test_a_weights_file_is_found_beside_its_preset(tmp_path: Path) -> None:
     path = own(tmp_path, weights={"file": "my.pth", "sha256": "0123abcd"})
     weights = load_preset(path).weights
@@ -77,6 +94,10 @@ def test_a_weights_file_is_found_beside_its_preset(tmp_path: Path) -> None:
         ({"labels": ["road", "road"]}, r"labels is 'road'; expected each label once"),
         ({"palette": [[0, 0, 0]]}, r"palette is '1 colours'; expected one for each of the 2"),
         ({"palette": [[0, 0, 0], [0, 0, 256]]}, r"palette\[1\]\[2\] is 256"),
+        ({"variant": {"implementation": "keras"}}, r"variant.implementation is 'keras'; expected"),
+        ({"variant": {"deep_stem": "yes"}}, r"variant.deep_stem is 'yes'; expected true or false"),
+        ({"variant": {"head_channels": 0}}, r"variant.head_channels is 0; expected a whole"),
+        ({"variant": {"stem": 1}}, r"variant has the unknown key 'stem'"),
         ({"weights": {"sha256": "0" * 64}}, r"weights is .*; expected either `file` or `url`"),
         ({"weights": {"file": "a", "sha256": "xyz"}}, r"weights.sha256 is 'xyz'"),
         ({"weights": {"file": "a"}}, r"weights lacks the key 'sha256'"),
