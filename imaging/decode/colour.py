@@ -8,7 +8,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from imaging.decode.levels import to_8_bits
-from imaging.decode.tiff import BLACK_IS_ZERO, WHITE_IS_ZERO, TiffDirectory
+from imaging.decode.tiff.codes import BLACK_IS_ZERO, WHITE_IS_ZERO
+from imaging.decode.tiff.directory import TiffDirectory
 
 
 def to_rgb(image: Image.Image, directory: TiffDirectory | None = None) -> Image.Image:

@@ -19,7 +19,7 @@ from imaging.decode.header import ImageHeader, check_structure, read_header
 from imaging.decode.limits import DEFAULT_LIMITS, Limits, check_frames, check_num_bytes, check_size
 from imaging.decode.orientation import transposition
 from imaging.decode.readers import PILLOW_TOO_LARGE, open_reader
-from imaging.decode.tiff import TiffDirectory
+from imaging.decode.tiff.directory import TiffDirectory
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
 
 

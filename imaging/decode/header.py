@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from imaging.decode import jpeg, png, tiff, webp
+from imaging.decode import jpeg, png, webp
+from imaging.decode.camera_raw import refuse_raw, refuse_raw_tiff
 from imaging.decode.formats import ImageFormat, format_of
 from imaging.decode.jpeg import JpegStructure
 from imaging.decode.png import PngStructure
-from imaging.decode.tiff import TiffDirectory
+from imaging.decode.tiff import structure as tiff
+from imaging.decode.tiff.directory import TiffDirectory, full_picture, read_directories
 
 # How a frame of an animation begins. Pixels look like this by chance once in 16 MB.
 FRAME_MARKS: Final[dict[ImageFormat, bytes]] = {
@@ -53,8 +55,13 @@ class ImageHeader:
 
 def read_header(data: bytes) -> ImageHeader:
     """Takes any bytes; of damaged ones the header tells what there is. Raises UnsupportedImage."""
+    refuse_raw(data)
     name = format_of(data)
-    directory = tiff.read_directory(data) if name == "TIFF" else None
+    directory = None
+    if name == "TIFF":
+        directories = read_directories(data)
+        refuse_raw_tiff(directories)
+        directory = full_picture(directories)
     return ImageHeader(
         format=name,
         num_bytes=len(data),

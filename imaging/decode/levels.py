@@ -29,7 +29,9 @@ def to_8_bits(
     if values.dtype not in (np.uint8, np.uint16):
         return _stretched(values, valid)
     if bits < 8:
-        table = np.rint(np.arange(1 << bits) * (255 / ((1 << bits) - 1))).astype(np.uint8)
+        table: npt.NDArray[np.uint8] = np.rint(
+            np.arange(1 << bits) * (255 / ((1 << bits) - 1))
+        ).astype(np.uint8)
         return table.take(values.astype(np.uint8, copy=False))
     if bits == 16:
         used = int(values.max(initial=0, where=_as_where(valid, values))).bit_length()

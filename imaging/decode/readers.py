@@ -70,6 +70,8 @@ def open_reader(data: bytes, header: ImageHeader, max_seconds: float) -> ImageFi
 
     `max_seconds` of CPU time are for all that it reads. Raises whatever Pillow does.
     """
+    if header.tiff:
+        data = header.tiff.as_first()
     reader = READERS[header.format](TimedFile(data, max_seconds))
     # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
     if (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imaging.decode.header import check_structure, read_header
-from imaging.decode.tiff import MAX_VALUES
+from imaging.decode.tiff.directory import MAX_VALUES
 from imaging.errors import ImageError, UnreadableImage
 
 

@@ -18,7 +18,7 @@ from imaging.decode.deadline import TimedFile
 from imaging.decode.formats import ImageFormat
 from imaging.decode.orientation import EXIF_AS_TEXT
 from imaging.decode.readers import READERS, GifFile, JpegFile, TiffFile
-from imaging.decode.tiff import read_directory
+from imaging.decode.tiff.directory import read_directories
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
 
@@ -129,7 +129,7 @@ def test_a_tiff_s_tags_are_read_on_opening() -> None:
         data = encode(NOISE, "TIFF", compression=compression)
         image = TiffFile(io.BytesIO(data))
         assert hasattr(image, "tag_v2"), f"`tag_v2` is gone. {used}"
-        for tag in read_directory(data).layout:
+        for tag in read_directories(data)[0].layout:
             assert tag in image.tag_v2, f"tag {tag} is not in `tag_v2` after opening. {used}"
 
 
@@ -143,7 +143,7 @@ def test_pillow_s_names_of_tags_are_those_of_the_standard() -> None:
         **{"SAMPLEFORMAT": 339, "YCBCRSUBSAMPLING": 530},
     }
     found = {name: getattr(TiffImagePlugin, name, None) for name in numbers}
-    assert found == numbers, "used in imaging/decode/tiff.py, LAYOUT"
+    assert found == numbers, "used in imaging/decode/tiff/directory.py, LAYOUT"
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
@@ -165,7 +165,7 @@ def test_a_tiff_s_other_directories_are_left_alone(
 def test_a_tiff_s_palette_can_be_replaced_on_opening() -> None:
     data = encode(NOISE.convert("P"), "TIFF")
     old = bytearray(data)
-    table = read_directory(data).layout[TiffImagePlugin.COLORMAP]
+    table = read_directories(data)[0].layout[TiffImagePlugin.COLORMAP]
     start = int.from_bytes(data[table.field], "little")
     for at in range(start, start + 2 * 768, 2):  # from 16 bits to 8
         old[at : at + 2] = (old[at + 1], 0)

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from imaging.decode.decoder import decode_image
-from imaging.decode.tiff import MAX_ENTRIES, MAX_VALUES, MAX_WHOLE_IMAGES
+from imaging.decode.tiff.directory import MAX_ENTRIES, MAX_VALUES
+from imaging.decode.tiff.structure import MAX_WHOLE_IMAGES
 from imaging.errors import ImageError
 
 BYTE, SHORT, LONG, SLONG8 = 1, 3, 4, 17

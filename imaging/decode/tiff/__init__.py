@@ -1,0 +1,1 @@
+"""TIFF: a family of formats, of which each file is one."""
