@@ -13,23 +13,34 @@ import time
 from imaging.errors import ImageTooLarge
 
 
-class TimedFile(io.BytesIO):
-    """`data`, readable for `seconds` of the CPU time of the thread that creates it.
+class Deadline:
+    """The end of `seconds` of CPU time of the thread that creates it.
 
-    CPU time, so that a busy machine refuses no honest image. `read` raises ImageTooLarge.
+    CPU time, so that a busy machine refuses no honest image.
     """
 
-    def __init__(self, data: bytes, seconds: float) -> None:
-        super().__init__(data)  # shares the bytes
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.deadline = time.thread_time() + seconds
+        self.end = time.thread_time() + seconds
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if time.thread_time() > self.deadline:
+    def check(self) -> None:
+        """Raises ImageTooLarge once the time is up."""
+        if time.thread_time() > self.end:
             raise ImageTooLarge(
                 "image_too_slow",
                 f"The image takes more than {self.seconds:g} s to decode. "
                 "Save it again as plain JPEG or PNG, or scale it down.",
                 max_seconds=self.seconds,
             )
+
+
+class TimedFile(io.BytesIO):
+    """`data`, readable for `seconds` of CPU time. `read` raises ImageTooLarge."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)  # shares the bytes
+        self.deadline = Deadline(seconds)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.deadline.check()
         return super().read(size)

@@ -16,10 +16,18 @@ from PIL import Image, ImageFile
 from imaging.decode.budget import PixelBudget
 from imaging.decode.colour import to_rgb
 from imaging.decode.header import ImageHeader, check_structure, read_header
-from imaging.decode.limits import DEFAULT_LIMITS, Limits, check_frames, check_num_bytes, check_size
+from imaging.decode.limits import (
+    BYTES_PER_PIXEL,
+    DEFAULT_LIMITS,
+    Limits,
+    check_frames,
+    check_memory,
+    check_num_bytes,
+    check_size,
+)
 from imaging.decode.orientation import transposition
 from imaging.decode.readers import PILLOW_TOO_LARGE, open_reader
-from imaging.decode.tiff.directory import TiffDirectory
+from imaging.decode.tiff.reader import SampledTiff
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
 
 
@@ -63,25 +71,31 @@ def decoded_image(
         image = _open(data, header, limits)
     with budget.spend(_num_pixels(image, header)):
         with _image_errors(header, limits):
-            image.load()
-            rgb = upright_rgb(image, header.tiff)
+            decoded = _decode(image)
         del image  # else it would live through the block, next to its upright copy
-        yield DecodedImage(rgb)
+        yield decoded
 
 
-def upright_rgb(image: Image.Image, directory: TiffDirectory | None = None) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
     """A loaded image -> its pixels alone, as 8-bit RGB and upright.
 
     The file's comments and colour profile must not reach what is made from the pixels.
-    `directory` is the image's own, if it comes from a TIFF file.
     """
     turn = transposition(image)
-    rgb = to_rgb(image, directory)
+    rgb = to_rgb(image)
     rgb.info.clear()
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _open(data: bytes, header: ImageHeader, limits: Limits) -> ImageFile.ImageFile:
+def _decode(image: ImageFile.ImageFile | SampledTiff) -> DecodedImage:
+    if isinstance(image, SampledTiff):
+        picture, valid = image.read()
+        return DecodedImage(upright_rgb(picture), valid)
+    image.load()
+    return DecodedImage(upright_rgb(image))
+
+
+def _open(data: bytes, header: ImageHeader, limits: Limits) -> ImageFile.ImageFile | SampledTiff:
     """The image, of which only the header is read so far, within the limits."""
     check_structure(header)
     if header.canvas_size:
@@ -89,11 +103,15 @@ def _open(data: bytes, header: ImageHeader, limits: Limits) -> ImageFile.ImageFi
     image = open_reader(data, header, limits.max_seconds)
     check_size(image.size, limits)
     check_size(header.tile_size, limits)
+    if isinstance(image, SampledTiff):
+        check_memory(image.size, image.num_bytes, limits)
     return image
 
 
-def _num_pixels(image: ImageFile.ImageFile, header: ImageHeader) -> int:
-    """The pixels that are decoded at once."""
+def _num_pixels(image: ImageFile.ImageFile | SampledTiff, header: ImageHeader) -> int:
+    """The pixels that are decoded at once, or as many as take the memory of wide numbers."""
+    if isinstance(image, SampledTiff):
+        return max(image.size[0] * image.size[1], image.num_bytes // BYTES_PER_PIXEL)
     return max(width * height for width, height in (image.size, header.tile_size))
 
 

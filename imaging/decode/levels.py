@@ -28,21 +28,29 @@ def to_8_bits(
     """
     if values.dtype not in (np.uint8, np.uint16):
         return _stretched(values, valid)
+    if bits == 16:
+        used = int(values.max(initial=0, where=_as_where(valid, values))).bit_length()
+        bits = max(used, MIN_USED_BITS) if used <= MAX_USED_BITS else 16
+    return high_byte(values, bits)
+
+
+def high_byte(values: npt.NDArray[np.generic], bits: int) -> npt.NDArray[np.uint8]:
+    """Unsigned integers of `bits` each, of any shape -> the highest 8 of them.
+
+    Fewer bits fill the range; larger values become 255.
+    """
     if bits < 8:
         table: npt.NDArray[np.uint8] = np.rint(
             np.arange(1 << bits) * (255 / ((1 << bits) - 1))
         ).astype(np.uint8)
         return table.take(values.astype(np.uint8, copy=False))
-    if bits == 16:
-        used = int(values.max(initial=0, where=_as_where(valid, values))).bit_length()
-        bits = max(used, MIN_USED_BITS) if used <= MAX_USED_BITS else 16
-    if bits == 8:
+    if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     result = np.empty(values.shape, np.uint8)
+    shift = values.dtype.type(bits - 8)
     for top in range(0, len(values), STRIP_ROWS):
         rows = slice(top, top + STRIP_ROWS)
-        # A value beyond the range can only be one that is not valid.
-        result[rows] = np.minimum(values[rows].astype(np.uint16) >> (bits - 8), 255)
+        result[rows] = np.minimum(np.right_shift(values[rows], shift), 255)
     return result
 
 

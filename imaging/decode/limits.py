@@ -22,6 +22,10 @@ class Limits:
 
 DEFAULT_LIMITS: Final = Limits()
 
+# What decoding may take for each pixel, 1.2 GB for the largest image: 16-bit RGBA in one strip.
+# Eight bits a channel take 4 to 16.
+BYTES_PER_PIXEL: Final = 24
+
 
 def check_num_bytes(num_bytes: int, limits: Limits) -> None:
     """Raises UnreadableImage if there are none, ImageTooLarge if there are too many."""
@@ -68,4 +72,19 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
             width=width,
             height=height,
             max_side=limits.max_side,
+        )
+
+
+def check_memory(size: tuple[int, int], num_bytes: int, limits: Limits) -> None:
+    """What decoding an image of (width, height) px takes, in bytes. Raises ImageTooLarge."""
+    width, height = size
+    if num_bytes > BYTES_PER_PIXEL * limits.max_pixels:
+        raise ImageTooLarge(
+            "image_too_large",
+            f"The image is {width}x{height}, and takes {num_bytes} bytes of memory to decode; at "
+            f"most {BYTES_PER_PIXEL * limits.max_pixels} are allowed. Save it with 8 bits per "
+            "channel, or scale it down.",
+            width=width,
+            height=height,
+            max_pixels=limits.max_pixels,
         )

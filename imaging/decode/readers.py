@@ -22,6 +22,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from imaging.decode.deadline import TimedFile
 from imaging.decode.formats import ImageFormat
 from imaging.decode.header import ImageHeader
+from imaging.decode.tiff.directory import TiffDirectory
+from imaging.decode.tiff.layout import is_sampled
+from imaging.decode.tiff.reader import SampledTiff, open_sampled
+from imaging.decode.tiff.whole_images import check_whole_images
 
 # The GIF reader judges the size while it opens, by a warning where warnings are errors.
 PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -65,19 +69,24 @@ READERS: Final[dict[ImageFormat, type[ImageFile.ImageFile]]] = {
 }
 
 
-def open_reader(data: bytes, header: ImageHeader, max_seconds: float) -> ImageFile.ImageFile:
+def open_reader(
+    data: bytes, header: ImageHeader, max_seconds: float
+) -> ImageFile.ImageFile | SampledTiff:
     """The image, of which only the header is read so far; whoever loads it limits its size first.
 
-    `max_seconds` of CPU time are for all that it reads. Raises whatever Pillow does.
+    `max_seconds` of CPU time are for all that it reads. Raises ImageError and whatever Pillow does.
     """
-    if header.tiff:
-        data = header.tiff.as_first()
-    reader = READERS[header.format](TimedFile(data, max_seconds))
+    if header.tiff is None:
+        return READERS[header.format](TimedFile(data, max_seconds))
+    if is_sampled(header.tiff):
+        return open_sampled(header.tiff, max_seconds)
+    check_whole_images(header.tiff)
+    return _open_tiff(header.tiff, max_seconds)
+
+
+def _open_tiff(directory: TiffDirectory, max_seconds: float) -> ImageFile.ImageFile:
+    reader = TiffFile(TimedFile(directory.as_first(), max_seconds))
     # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
-    if (
-        header.tiff
-        and isinstance(reader, TiffImageFile)
-        and not all(tag in reader.tag_v2 for tag in header.tiff.layout)
-    ):
+    if not all(tag in reader.tag_v2 for tag in directory.layout):
         raise ValueError("tags of the pixels' layout behind one that is broken")
     return reader

@@ -1,0 +1,102 @@
+"""Which channels of a TIFF are the picture: its colours, and its transparency.
+
+TIFF names its channels by the photometric interpretation, and those beyond it by ExtraSamples. What
+writes satellite and aerial images names them carelessly: three colours as grey and two unspecified
+ones, or near infrared as transparency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import TiffImagePlugin as tags  # noqa: N813
+
+from imaging.decode.tiff import codes
+from imaging.decode.tiff.codes import unsupported
+from imaging.decode.tiff.directory import TiffDirectory
+from imaging.decode.tiff.layout import SampleLayout
+
+INKSET: Final = 332
+INKSET_CMYK: Final = 1
+
+ALPHAS: Final = (codes.PREMULTIPLIED_ALPHA, codes.ALPHA, codes.CORELDRAW_ALPHA)
+
+# Transparency covers or uncovers: most of it is 0 or 1, and what lies between is a soft edge.
+# Near infrared is one more picture of the same scene, with the same edges as green. Of 4-band
+# aerial images less than 5 % are at either end; the edges' correlation is about 0.9 in photos
+# whose channel is called alpha, and 0 where it is a shape that has nothing to do with the scene.
+MAX_EXTREME: Final = 0.5
+MIN_CORRELATION: Final = 0.3
+COMPARED_ROWS: Final = 256
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Indices of the channels that the picture is made of."""
+
+    photometric: int  # WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE or CMYK
+    colours: tuple[int, ...]  # one, three, or four of CMYK
+    alpha: int | None
+    premultiplied: bool = False
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return self.colours if self.alpha is None else (*self.colours, self.alpha)
+
+
+def choose_bands(directory: TiffDirectory, layout: SampleLayout) -> Bands:
+    """The bands as the file declares them: of more than it needs, the first ones.
+
+    Raises UnsupportedImage where there are too few, or inks other than CMYK.
+    """
+    photometric = _photometric(directory, layout)
+    expected = {codes.RGB: 3, codes.CMYK: 4}.get(photometric, 1)
+    if layout.channels < expected:
+        name = codes.photometric_name(photometric)
+        raise unsupported(f"of {name} with {layout.channels} samples")
+    if photometric == codes.CMYK and directory.metadata(INKSET) not in (0, INKSET_CMYK):
+        raise unsupported("of inks other than CMYK")
+    extra = _extra_samples(directory, layout.channels - expected, photometric)
+    at = next((index for index, meaning in enumerate(extra) if meaning in ALPHAS), None)
+    alpha = None if at is None else expected + at
+    premultiplied = at is not None and extra[at] == codes.PREMULTIPLIED_ALPHA
+    # Three bands that are called grey are colours: GDAL and rasterio write them so by default.
+    is_grey = photometric in (codes.WHITE_IS_ZERO, codes.BLACK_IS_ZERO)
+    if is_grey and layout.channels - (alpha is not None) >= 3:
+        expected = 3
+    colours = tuple(index for index in range(layout.channels) if index != alpha)[:expected]
+    return Bands(photometric, colours, alpha, premultiplied)
+
+
+def is_transparency(alpha: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]) -> bool:
+    """Whether a channel (H, W) that is called alpha covers the colours (H, W, 3).
+
+    It does not where it is one more picture of the same scene.
+    """
+    step = max(1, len(alpha) // COMPARED_ROWS)
+    some, green = alpha[::step].astype(np.int16), colours[::step, :, 1].astype(np.int16)
+    if ((some == 0) | (some == 255)).mean() > MAX_EXTREME:
+        return True
+    edges, expected = (np.abs(np.diff(each, axis=1)).ravel() for each in (some, green))
+    if not (edges.size and edges.std() and expected.std()):
+        return True
+    return bool(np.corrcoef(edges, expected)[0, 1] < MIN_CORRELATION)
+
+
+def _photometric(directory: TiffDirectory, layout: SampleLayout) -> int:
+    if tags.PHOTOMETRIC_INTERPRETATION in directory.layout:
+        return directory.number(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
+    # It is required. Pillow takes a single channel for film without it.
+    return codes.WHITE_IS_ZERO if layout.channels < 3 else codes.BLACK_IS_ZERO
+
+
+def _extra_samples(directory: TiffDirectory, count: int, photometric: int) -> list[int]:
+    """What the channels beyond the declared colours mean, one value for each of them."""
+    entry = directory.layout.get(tags.EXTRASAMPLES)
+    if entry is None and photometric == codes.RGB and count == 1:
+        return [codes.ALPHA]  # a fourth channel beside RGB, by programs that do not know the tag
+    stated = [] if entry is None else directory.values(entry)[:count].tolist()
+    return [*stated, *[codes.UNSPECIFIED] * (count - len(stated))]

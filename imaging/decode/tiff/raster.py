@@ -1,0 +1,140 @@
+"""Pieces of a TIFF -> one array of numbers, of the channels that are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from imaging.decode.deadline import Deadline
+from imaging.decode.tiff.codes import UNCOMPRESSED
+from imaging.decode.tiff.directory import STRIPS, TILES, TiffDirectory
+from imaging.decode.tiff.layout import SampleLayout
+from imaging.decode.tiff.samples import read_samples
+from imaging.decode.tiff.unpack import unpack
+
+# Pieces that are unpacked together: a call into libtiff for each of 190 000 tiles would take 20 s.
+GROUP_BYTES: Final = 1 << 22
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """The numbers of an image as they are stored, lying as they are stored."""
+
+    values: npt.NDArray[np.generic]  # (H, W, C)
+    written: npt.NDArray[np.bool_] | None  # (H, W), False where pieces are left out; None: none are
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A strip or tile: its place in the grid of pieces, and its bytes, none if it is left out."""
+
+    row: int
+    column: int
+    content: bytes
+
+
+def read_raster(
+    directory: TiffDirectory,
+    layout: SampleLayout,
+    channels: Sequence[int],
+    blank: np.generic,
+    deadline: Deadline,
+) -> Raster:
+    """The numbers of `channels`, which are those of the result.
+
+    A piece without bytes, as GDAL writes those in which nothing is (SPARSE_OK), holds `blank`.
+    Raises ValueError where the file is damaged, ImageTooLarge at the deadline, and what Pillow does
+    for bytes that cannot be unpacked.
+    """
+    values = np.empty((layout.height, layout.width, len(channels)), layout.dtype)
+    written: npt.NDArray[np.bool_] | None = None
+    for plane, target, picked in _planes(layout, channels):
+        for group in _groups(directory, layout, plane):
+            deadline.check()
+            if not group[0].content:
+                if written is None:
+                    written = np.ones(values.shape[:2], np.bool_)
+                for piece in group:
+                    _place(values, piece, layout)[..., target] = blank
+                    _place(written, piece, layout)[...] = False
+                continue
+            height = layout.rows_of_piece(group[0].row)
+            samples = _samples(group, height, layout)
+            for number, piece in enumerate(group):
+                place = _place(values, piece, layout)
+                rows, columns = place.shape[:2]
+                top = number * height
+                place[..., target] = samples[top : top + rows, :columns, picked]
+    return Raster(values, written)
+
+
+def _planes(
+    layout: SampleLayout, channels: Sequence[int]
+) -> list[tuple[int, slice, slice | list[int]]]:
+    """Each plane to read, where it belongs in the result, and what of a piece is taken."""
+    if layout.in_planes:
+        return [(plane, slice(at, at + 1), slice(0, 1)) for at, plane in enumerate(channels)]
+    # A slice is a view, while a list makes a copy.
+    is_first = list(channels) == list(range(len(channels)))
+    return [(0, slice(None), slice(0, len(channels)) if is_first else list(channels))]
+
+
+def _samples(group: Sequence[Piece], height: int, layout: SampleLayout) -> npt.NDArray[np.generic]:
+    """(len(group) * height, piece_width, piece_channels), the pieces one below the other."""
+    unpacked = unpack(
+        [piece.content for piece in group],
+        height,
+        layout.row_bytes,
+        layout.compression,
+        reversed_bits=layout.reversed_bits,
+    )
+    return read_samples(unpacked.reshape(-1, layout.row_bytes), layout)
+
+
+def _place(array: npt.NDArray[T], piece: Piece, layout: SampleLayout) -> npt.NDArray[T]:
+    """The part of an array (H, W, ...) that a piece covers, a view."""
+    top, left = piece.row * layout.piece_height, piece.column * layout.piece_width
+    return array[top : top + layout.piece_height, left : left + layout.piece_width]
+
+
+def _groups(directory: TiffDirectory, layout: SampleLayout, plane: int) -> Iterator[list[Piece]]:
+    """The pieces of a plane, in groups of the same size, and left out or not, together."""
+    size = max(1, layout.row_bytes * layout.piece_height)
+    longest = max(1, GROUP_BYTES // size)
+    group: list[Piece] = []
+    for piece in _pieces(directory, layout, plane):
+        differs = group and (
+            len(group) == longest
+            or bool(group[0].content) != bool(piece.content)
+            or layout.rows_of_piece(group[0].row) != layout.rows_of_piece(piece.row)
+        )
+        if differs:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _pieces(directory: TiffDirectory, layout: SampleLayout, plane: int) -> Iterator[Piece]:
+    offsets_tag, counts_tag = TILES if layout.in_tiles else STRIPS
+    first = plane * layout.rows * layout.columns
+    last = first + layout.rows * layout.columns
+    offsets = directory.values(directory.layout[offsets_tag])[first:last].tolist()
+    if len(offsets) < layout.rows * layout.columns:
+        raise ValueError(f"{len(offsets)} pieces of a plane of {layout.rows * layout.columns}")
+    counts = directory.layout.get(counts_tag)
+    lengths: list[int] = [len(directory.data)] * len(offsets)  # of the only one, if none is stated
+    if counts is not None:
+        lengths = directory.values(counts)[first:last].tolist()
+    for index, (offset, length) in enumerate(zip(offsets, lengths)):
+        row, column = divmod(index, layout.columns)
+        if layout.compression == UNCOMPRESSED and offset:
+            length = layout.row_bytes * layout.rows_of_piece(row)  # whatever is stated
+        yield Piece(row, column, directory.data[offset : offset + length])
