@@ -20,6 +20,7 @@ from serving.runtime.malloc import limit_heap_growth
 from serving.runtime.service import SegmentationService, load_service
 from serving.telemetry.metrics import Sample, worker_start_samples
 from serving.types import HttpRequest, Response
+from serving.wire import QUERY_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,9 @@ def http_request(row: Mapping[str, Any], context: Any, index: int) -> HttpReques
     """Item `index` of a batch; `row` maps its parts and query parameters to their bytes."""
     headers = headers_of(context, index)
     path_suffix = headers.pop("url_path", "")
-    return HttpRequest(context.get_request_id(index), headers, row, path_suffix)
+    # TorchServe drops the query of most paths; a gateway in front of it sends it along.
+    query = headers.get(QUERY_HEADER.lower(), "")
+    return HttpRequest(context.get_request_id(index), headers, row, path_suffix, query)
 
 
 def headers_of(context: Any, index: int) -> dict[str, str]:

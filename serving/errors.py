@@ -2,7 +2,8 @@
 
     {"error": {"code": "image_too_large", "message": "...", "max_pixels": 50000000}}
 
-`code` is stable, for programs; `message` is for people; the rest are the figures behind it.
+`code` is stable, for programs; `message` is for people; the rest are the figures behind it. A
+request in KServe's protocols gets its error in their form: {"error": "<code>: <message>"}.
 The text of an exception that Python or a library raised never goes into a response.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imaging.errors import ImageError, ImageTooLarge, UnsupportedImage
-from serving.types import Response
+from serving.types import ErrorResponse, Response
+from serving.wire import JSON, KSERVE, OPEN_INFERENCE
 
 # Retry-After of an overloaded service, in seconds: a few batches' time.
 RETRY_AFTER_SECONDS = 2
@@ -20,7 +22,7 @@ RETRY_AFTER_SECONDS = 2
 class RequestError(Exception):
     """A request that its client has to correct, for a reason other than its image.
 
-    `status` is the HTTP status: 400, 406 where no acceptable media type is available, or 413.
+    `status` is the HTTP status: 400, 406 where no acceptable media type is available, 413, or 415.
     """
 
     def __init__(self, status: int, code: str, message: str, **details: object) -> None:
@@ -72,11 +74,24 @@ def response_too_large(num_bytes: int, max_bytes: int) -> Response:
     return _error(413, "answer_too_large", message, details)
 
 
+def in_form_of(protocol: str | None, response: Response) -> Response:
+    """The response; an error in the form of the protocol, if that has one of its own.
+
+    https://github.com/kserve/open-inference-protocol says of both: an object whose only key is
+    `error`, a string.
+    """
+    if not isinstance(response, ErrorResponse) or protocol not in (KSERVE, OPEN_INFERENCE):
+        return response
+    error = Response.json({"error": f"{response.code}: {response.message}"})
+    return replace(response, body=error.body)
+
+
 def _overloaded(reason: str) -> Response:
     message = f"{reason} Try again in {RETRY_AFTER_SECONDS} s."
     response = _error(503, "overloaded", message, {"retry_after": RETRY_AFTER_SECONDS})
     return replace(response, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _error(status: int, code: str, message: str, details: dict[str, object]) -> Response:
-    return Response.json({"error": {"code": code, "message": message, **details}}, status)
+def _error(status: int, code: str, message: str, details: dict[str, object]) -> ErrorResponse:
+    error = Response.json({"error": {"code": code, "message": message, **details}})
+    return ErrorResponse(status, JSON, error.body, code=code, message=message)

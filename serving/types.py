@@ -17,15 +17,17 @@ from serving import wire
 class HttpRequest:
     """A request as an engine received it.
 
-    `parts` holds the fields of a form and the parameters of a query under their names; a body that
-    is not a form is the part `body`. `path_suffix` is what follows the model and its version in the
-    path.
+    `parts` holds the fields of a form under their names; a body that is not a form is the part
+    `body`. `path_suffix` is what follows the model and its version in the path. `query` is the
+    query string, still percent-encoded, where the engine passes it on as it is; an engine that
+    takes it apart may add its parameters to the parts.
     """
 
     id: str
     headers: Mapping[str, str]  # names in lower case
     parts: Mapping[str, bytes | bytearray]
     path_suffix: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,19 @@ class TensorOptions:
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """An encoded image and how its segmentation is to be sent back."""
+    """An image and how its segmentation is to be sent back."""
 
-    image: bytes
+    image: bytes | npt.NDArray[np.uint8]  # a file, or the pixels themselves: (H, W, 3), RGB
     output: str  # a key of serving.formats.FORMATS
     options: Options = Options()
     tensors: TensorOptions = TensorOptions()
 
 
 @dataclass(frozen=True)
-class ViewerRequest:
-    """A browser that wants the page on which to try the model."""
+class DocumentRequest:
+    """A request without an image, for a document about the service: one of wire.DOCUMENTS."""
 
-
-@dataclass(frozen=True)
-class ModelCardRequest:
-    """A program that wants to know the model: its version, classes, limits and output formats."""
+    name: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,14 @@ class Response:
         """A response in compact ASCII JSON. Raises ValueError for NaN and infinity."""
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         return cls(status, wire.JSON, text.encode("ascii"))
+
+
+@dataclass(frozen=True)
+class ErrorResponse(Response):
+    """A response that tells of a fault: a code for programs, and a message for people."""
+
+    code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,28 @@ from typing import Final
 
 JSON: Final = "application/json"
 
-# The viewer: what a browser gets that opens a model's prediction URL.
+# The name in every address under which the model is served: /predictions/segmenter.
+MODEL_NAME: Final = "segmenter"
+
+# Documents about the service: a request that has no image names one where an image would have an
+# output format. The viewer is what a browser gets that opens a model's prediction URL; the model
+# card is for programs; metadata and readiness are those of the Open Inference Protocol.
 PAGE: Final = "page"
 PAGE_MEDIA_TYPE: Final = "text/html"
-
-# The model card: what a program gets that names it where an image would have an output format.
 CARD: Final = "model"
+METADATA: Final = "metadata"
+READY: Final = "ready"
+DOCUMENTS: Final = (PAGE, CARD, METADATA, READY)
+
+# Protocols that have a form of their own for requests and errors, by their output format's name.
+KSERVE: Final = "kserve"
+OPEN_INFERENCE: Final = "open-inference"
+HUGGING_FACE: Final = "huggingface"
+
+# What a gateway in front of an engine says of the address: its query, as the engine may drop it,
+# and the protocol that the path belongs to.
+QUERY_HEADER: Final = "X-Segmenter-Query"
+PROTOCOL_HEADER: Final = "X-Segmenter-Protocol"
 
 # JSON documents in which an image is read: our own, KServe v1, Open Inference v2, Hugging Face.
 JSON_SHAPES: Final = (

@@ -29,7 +29,6 @@ from scripts.launch.credentials import (
     token_of,
     write_secret,
 )
-from scripts.launch.instance import MODEL_NAME
 from scripts.launch.nginx_config import (
     DRAIN_SECONDS,
     ClientLimits,
@@ -38,6 +37,7 @@ from scripts.launch.nginx_config import (
 )
 from scripts.launch.ports import free_neighbour, why_not
 from scripts.launch.process_groups import end_group, interrupts_deferred, members
+from serving.wire import MODEL_NAME
 
 # From the inference port to the one for HTTPS: 8080 -> 8443.
 HTTPS_OFFSET = 363

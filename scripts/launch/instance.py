@@ -19,9 +19,7 @@ from pathlib import Path
 
 from scripts.common.terminal import ROOT, UserError
 from scripts.launch.ports import HOST, Ports
-
-# The name under which every archive is served: http://.../predictions/segmenter
-MODEL_NAME = "segmenter"
+from serving.wire import MODEL_NAME
 
 DEFAULT_PORT = 8080
 

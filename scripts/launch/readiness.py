@@ -8,9 +8,10 @@ import time
 import requests
 
 from scripts.common.terminal import last_line, say, shown
-from scripts.launch.instance import MODEL_NAME, Instance, LaunchError
+from scripts.launch.instance import Instance, LaunchError
 from scripts.launch.loopback import session, tiny_image
 from scripts.launch.process_groups import members
+from serving.wire import MODEL_NAME
 
 # Seconds. TorchServe gives a worker 120 to load its model (startupTimeout in model-config.yaml).
 START_SECONDS = 300.0

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 
 from scripts.common.terminal import ROOT
-from scripts.launch.instance import MODEL_NAME, LaunchError
+from scripts.launch.instance import LaunchError
 from scripts.launch.ports import HOST, Ports
+from serving.wire import MODEL_NAME
 
 # Bytes in the path of a Unix socket, such as the one between TorchServe and a worker,
 # <temporary folder>/.ts.sock.9000: 108 on Linux, 104 on macOS, with the zero at its end.

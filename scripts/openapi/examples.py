@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import zlib
 from collections.abc import Callable, Mapping
@@ -27,16 +28,16 @@ from serving.errors import (
     out_of_memory,
 )
 from serving.formats import FORMATS, check_response_size
+from serving.request.content_encoding import MAX_INFLATED
 from serving.request.parse import parse_request
 from serving.response.encode import encode
 from serving.types import (
+    DocumentRequest,
     HttpRequest,
-    ModelCardRequest,
     ModelInfo,
     Response,
     Segmentation,
     SegmentationRequest,
-    ViewerRequest,
 )
 from serving.wire import INFERENCE_HEADER_LENGTH, JSON_SHAPES
 
@@ -58,7 +59,7 @@ class ExampleRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     path_suffix: str = ""
 
-    def parse(self, preset: Preset) -> SegmentationRequest | ViewerRequest | ModelCardRequest:
+    def parse(self, preset: Preset) -> SegmentationRequest | DocumentRequest:
         headers = {"content-length": str(len(self.body))}
         headers.update((name.lower(), value) for name, value in self.headers.items())
         parts = {"body": self.body}
@@ -136,7 +137,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 def read_too_late(data: bytes) -> None:
     file = TimedFile(data, Limits().max_seconds)
-    file.deadline = 0.0
+    file.deadline.end = 0.0
     file.read()
 
 
@@ -151,6 +152,16 @@ BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
     (b'{"image": "not base64"}', JSON, ""),
     (b'{"instances": [{"b64": ""}, {"b64": ""}]}', JSON, ""),
     (b'{"inputs": [], "id": 1}', JSON, ""),
+    (b'{"image": "", "image": ""}', JSON, ""),
+    (b'{"image": "", "treshold": 0.5}', JSON, ""),
+    (b'{"image": {"type": "Buffer", "data": [255, 256]}}', JSON, ""),
+    (b'{"inputs": "", "parameters": {"subtask": "panoptic"}}', JSON, ""),
+    (b"{}", {**JSON, "Content-Encoding": "br"}, ""),
+    (b"{}", {**JSON, "Content-Encoding": "gzip"}, ""),
+    (gzip.compress(bytes(MAX_INFLATED + 1), 1, mtime=0), {"Content-Encoding": "gzip"}, ""),
+    (base64.b64encode(IMAGE), {}, ""),
+    (b'{"image": ""}', {"Content-Type": "text/plain"}, ""),
+    (b"--x\r\nContent-Disposition: form-data", {"Content-Type": "multipart/form-data"}, ""),
     (IMAGE, {}, "picture"),
     (IMAGE, {"Accept": "audio/*"}, ""),
     (IMAGE, {"X-Segmenter-Classes": "unicorn"}, ""),

@@ -51,7 +51,8 @@ def parse_accept(accept: str | None) -> dict[str, float]:
     ranges: dict[str, float] = {}
     for element in (accept or "").split(",", MAX_RANGES)[:MAX_RANGES]:
         media_range, *parameters = (part.strip().lower() for part in element.split(";"))
-        if media_range == "*":  # Java's HttpURLConnection
+        # "*" is Java's HttpURLConnection's; "application/octet-stream" says bytes of any kind.
+        if media_range in ("*", "application/octet-stream"):
             media_range = "*/*"
         weight = _weight(parameters)
         if weight is None or not _is_media_range(media_range):

@@ -1,17 +1,20 @@
-"""JSON from an untrusted client, and the base64 in it."""
+"""JSON from an untrusted client, and the image in it: base64, or a list of bytes."""
 
 from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Mapping
 
 from serving.errors import RequestError
+from serving.request.numbers import NumberList, set_aside
 from serving.wire import JSON_SHAPES
 
-# Keys under which an object holds its base64: `b64` is TensorFlow Serving's, which KServe v1
-# adopted, `data` that of TorchServe's own KServe examples.
-IMAGE_KEYS = ("image", "b64", "data")
+# Keys under which an object holds its image: `b64` is TensorFlow Serving's, which KServe v1
+# adopted, and `image_bytes` the input of its examples; `data` is that of TorchServe's own KServe
+# examples, and of a Buffer that Node writes as JSON.
+IMAGE_KEYS = ("image", "b64", "data", "image_bytes")
 
 WHITE_SPACE = b" \t\r\n"
 
@@ -22,17 +25,35 @@ MAX_JSON_SEPARATORS = 10_000
 
 
 def parse_json(data: bytes | bytearray) -> object:
-    """The document in `data`. Raises RequestError 400 for invalid JSON and for too many values."""
-    if sum(map(data.count, JSON_SEPARATORS)) > MAX_JSON_SEPARATORS:
+    """The document in `data`, in which a list of numbers under `data` is a NumberList.
+
+    Line breaks inside strings are let pass, as base64 has them. Raises RequestError 400 for invalid
+    JSON, a key that an object has twice, and too many values.
+    """
+    mark = secrets.token_hex(16)  # nothing that a client sends looks like it
+    text, lists = set_aside(data, lambda index: f"{mark}{index}")
+    if sum(map(text.count, JSON_SEPARATORS)) > MAX_JSON_SEPARATORS:
         raise RequestError(
             400,
             "json_too_complex",
-            "The JSON has more than "
-            f"{MAX_JSON_SEPARATORS} values. Send one image, and nothing else that is large.",
+            f"The JSON has more than {MAX_JSON_SEPARATORS} values beside a tensor's. "
+            "Send one image, and nothing else that is large.",
             max_values=MAX_JSON_SEPARATORS,
         )
+
+    def json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(pairs)
+        if len(document) < len(pairs):
+            raise RequestError(
+                400, "repeated_name", "An object in the JSON has the same key twice. Send it once."
+            )
+        value = document.get("data")
+        if isinstance(value, str) and value.startswith(mark):
+            document["data"] = lists[int(value[len(mark) :])]
+        return document
+
     try:
-        return json.loads(data)
+        return json.loads(text, strict=False, object_pairs_hook=json_object)
     except (ValueError, RecursionError):
         raise RequestError(
             400,
@@ -57,12 +78,17 @@ def only_item(items: object) -> object:
     return items[0]
 
 
-def base64_field(value: object) -> object:
-    """What should be base64: `value`, or what an object holds under one of IMAGE_KEYS."""
+def image_field(value: object) -> object:
+    """What should be the image: `value`, or what an object holds under one of IMAGE_KEYS."""
     for _ in range(2):  # {"image": {"b64": ...}} is the deepest nesting that is read
         if isinstance(value, Mapping):
             value = next((value[key] for key in IMAGE_KEYS if key in value), None)
     return value
+
+
+def image_bytes(encoded: object) -> bytes:
+    """A file's bytes, of base64 or of a list of them. Raises RequestError 400."""
+    return encoded.as_bytes() if isinstance(encoded, NumberList) else decode_base64(encoded)
 
 
 def decode_base64(encoded: object) -> bytes:
@@ -73,6 +99,8 @@ def decode_base64(encoded: object) -> bytes:
         head, _, encoded = encoded.partition(",")
         if not head.lower().endswith(";base64"):
             raise _invalid_base64()
+    if encoded[:2] in ("b'", 'b"'):
+        raise _invalid_base64('It is Python\'s notation for bytes: send text.decode("ascii").')
     try:
         # "".join(encoded.split()) would need twenty times the memory of "aa aa aa...".
         return base64.b64decode(encoded.encode("ascii").translate(None, WHITE_SPACE), validate=True)
@@ -89,10 +117,11 @@ def image_missing() -> RequestError:
     )
 
 
-def _invalid_base64() -> RequestError:
+def _invalid_base64(
+    help: str = "A data URL of base64 is read as well; other URLs are not fetched.",
+) -> RequestError:
     return RequestError(
         400,
         "invalid_base64",
-        "The image in the JSON is not valid base64 (RFC 4648, section 4, padded). "
-        "A data URL of base64 is read as well; other URLs are not fetched.",
+        f"The image in the JSON is not valid base64 (RFC 4648, section 4, padded). {help}",
     )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from serving.request.json_body import base64_field, decode_base64, only_item
+from serving.request.json_body import image_bytes, image_field, only_item
+from serving.request.names import INSTANCE_KEYS, check_names
 
 
 def is_kserve(document: Mapping[str, object]) -> bool:
@@ -15,5 +16,8 @@ def is_kserve(document: Mapping[str, object]) -> bool:
 
 
 def kserve_image(document: Mapping[str, object]) -> bytes:
-    """The image's bytes. Raises RequestError 400: none, several, or not base64."""
-    return decode_base64(base64_field(only_item(document["instances"])))
+    """The image's bytes. Raises RequestError 400: none, several, not base64, or an unknown key."""
+    instance = only_item(document["instances"])
+    if isinstance(instance, Mapping):
+        check_names(instance, INSTANCE_KEYS, "key in an instance")
+    return image_bytes(image_field(instance))

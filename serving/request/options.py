@@ -7,7 +7,7 @@ from typing import Final
 
 from serving.errors import RequestError
 from serving.types import Options
-from serving.wire import CLASSES, OPTION_HEADERS, THRESHOLD
+from serving.wire import CLASSES, OPTION_HEADERS, OUTPUT, OUTPUT_HEADER, THRESHOLD
 
 MAX_NAMES: Final = 65_536  # in a list of classes: as many as a model can have
 
@@ -30,8 +30,9 @@ def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str])
 
 
 def header_options(headers: Mapping[str, str]) -> dict[str, object]:
-    """The options in `headers`, whose names are in lower case."""
-    return {name: headers.get(header.lower()) for name, header in OPTION_HEADERS.items()}
+    """The output format and the options in `headers`, whose names are in lower case."""
+    names = {OUTPUT: OUTPUT_HEADER, **OPTION_HEADERS}
+    return {name: headers.get(header.lower()) for name, header in names.items()}
 
 
 def quoted(value: object) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from serving.errors import RequestError
+from serving.request.names import ENGINE_PARAMETERS, OPTIONS, check_names, nearest
 from serving.types import HttpRequest
-from serving.wire import CLASSES, OUTPUT, THRESHOLD
 
 # Names by which a part says that it is the image. A part of another name is, if it is the only one.
 IMAGE_PARTS = ("image", "file", "data", "body")
-
-# Parts that are never taken for the image.
-OPTION_PARTS = (OUTPUT, CLASSES, THRESHOLD)
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -26,11 +23,9 @@ def image_part(request: HttpRequest) -> bytes | bytearray:
 
     Raises RequestError 400 where parts were sent and none is the image, or more than one may be.
     """
-    parts = [name for name in IMAGE_PARTS if name in request.parts]
-    parts = parts or [name for name in request.parts if name not in OPTION_PARTS]
-    if declared_type(request) == FORM:
-        # What curl declares for --data-binary. The image's bytes were taken apart at "&" and "=".
-        parts = []
+    # It is what curl declares for --data-binary. Then the parts are the image's bytes, taken apart
+    # at "&" and "=".
+    parts = [] if declared_type(request) == FORM else _candidates(request)
     if len(parts) > 1:
         raise RequestError(
             400,
@@ -44,6 +39,18 @@ def image_part(request: HttpRequest) -> bytes | bytearray:
     if request.headers.get("content-length", "0") == "0":
         return b""
     raise RequestError(400, "image_missing", f"The request holds no image. {HOW_TO_SEND}")
+
+
+def _candidates(request: HttpRequest) -> list[str]:
+    """The names of the parts that may be the image.
+
+    Raises RequestError 400 for a part that is neither the image nor an option.
+    """
+    unnamed = [name for name in request.parts if name not in (*OPTIONS, *ENGINE_PARAMETERS)]
+    named = [name for name in unnamed if name in IMAGE_PARTS]
+    if named or any(nearest(name, OPTIONS) for name in unnamed):
+        check_names(unnamed, (*IMAGE_PARTS, *OPTIONS), "form field")
+    return unnamed
 
 
 def declared_type(request: HttpRequest) -> str:

@@ -31,6 +31,7 @@ class Exchange:
     logits: Tensor = field(init=False)  # (1, num_classes, h, w) on the network's device
     segmentation: Segmentation = field(init=False)
     response: Response | None = None
+    protocol: str | None = None  # whose form an error has, by its output format's name
     output: str | None = None  # the requested format, once the request has been read
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage, in their order
 

@@ -24,12 +24,14 @@ from imaging import Limits, fit_size
 from imaging.decode.budget import PixelBudget
 from imaging.mask.class_mask import triton_works
 from model.optimize.cuda_graphs import graph_counters, warm_up
-from serving.errors import internal_error
+from serving.errors import in_form_of, internal_error
 from serving.formats import check_response_size, needs_confidence, needs_original
 from serving.label_map import void_id
-from serving.request.parse import parse_request
+from serving.request.body import declared_protocol, read_body
+from serving.request.parse import parse_body
 from serving.response.encode import encode
 from serving.response.model_card import model_card
+from serving.response.protocol_documents import model_metadata, model_ready
 from serving.response.viewer import viewer_response
 from serving.runtime.device import exit_if_lost, largest_group
 from serving.runtime.exchange import Exchange
@@ -39,8 +41,8 @@ from serving.runtime.malloc import TRIM_SECONDS, trim_memory
 from serving.runtime.stages import forward, group_by_shape, read_photo, segment, select
 from serving.telemetry.metrics import BatchStats, Sample
 from serving.telemetry.reporter import Reporter
-from serving.types import HttpRequest, ModelCardRequest, ModelInfo, Response, ViewerRequest
-from serving.wire import header_safe
+from serving.types import DocumentRequest, HttpRequest, ModelInfo, Response
+from serving.wire import CARD, METADATA, PAGE, READY, header_safe
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +115,12 @@ class SegmentationService:
         self.reporter = Reporter(model.preset.labels)
         self.counted_graph_events = Counter[str]()
         self.trimmed = time.monotonic()
-        self.model_card = Response.json(model_card(model.preset, self.info, self.limits))
-        self.viewer = viewer_response(model.preset)
+        self.documents: dict[str, Response] = {
+            PAGE: viewer_response(model.preset),
+            CARD: Response.json(model_card(model.preset, self.info, self.limits)),
+            METADATA: Response.json(model_metadata(model.preset, self.info)),
+            READY: Response.json(model_ready()),
+        }
 
     def respond(self, requests: Sequence[HttpRequest]) -> BatchResult:
         """Take a batch through all stages. Never raises for what a client sent."""
@@ -136,7 +142,7 @@ class SegmentationService:
             )
         for exchange, response in zip(exchanges, responses):
             exchange.add_time("batch", sum(stats.seconds.values()))  # waiting for the others, too
-            if exchange.output is not None or response.status != HTTPStatus.OK:  # no viewer or card
+            if exchange.output is not None or response.status != HTTPStatus.OK:  # no document
                 stats.count_response(exchange.output, response.status)
         samples = self.reporter.samples(stats, logits)
         self.trim()
@@ -144,9 +150,10 @@ class SegmentationService:
 
     def describe(self) -> Response:
         """The model card, for an engine that has a request of its own for it."""
-        exchange = Exchange(HttpRequest("", {}, {}), response=self.model_card)
+        card = self.documents[CARD]
+        exchange = Exchange(HttpRequest("", {}, {}), response=card)
         exchange.add_time("batch", 0.0)  # it is computed when the model is loaded
-        return self.sign(self.model_card, exchange)
+        return self.sign(card, exchange)
 
     def run(
         self, name: str, stage: Callable[[Exchange], None], exchanges: Sequence[Exchange]
@@ -160,12 +167,12 @@ class SegmentationService:
 
     def decode(self, exchange: Exchange) -> None:
         preset = self.model.preset
-        request = parse_request(exchange.received, preset.labels)
-        if isinstance(request, ViewerRequest):
-            exchange.response = self.viewer
-            return
-        if isinstance(request, ModelCardRequest):
-            exchange.response = self.model_card
+        exchange.protocol = declared_protocol(exchange.received.headers)
+        body = read_body(exchange.received)
+        exchange.protocol = body.protocol or exchange.protocol
+        request = parse_body(body, exchange.received, preset.labels)
+        if isinstance(request, DocumentRequest):
+            exchange.response = self.documents[request.name]
             return
         exchange.request, exchange.output = request, request.output
         exchange.photo = read_photo(
@@ -207,7 +214,11 @@ class SegmentationService:
             )
 
     def sign(self, response: Response, exchange: Exchange) -> Response:
-        """Add to a response which model made it, and where the time went."""
+        """Add to a response which model made it, and where the time went.
+
+        An error gets the form of the request's protocol.
+        """
+        response = in_form_of(exchange.protocol, response)
         signature = {**self.info.headers(), "Server-Timing": exchange.server_timing()}
         headers = {**response.headers, **signature}
         return replace(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from imaging import Limits, fit_size, resize
 from imaging.decode.budget import PixelBudget
 from imaging.decode.decoder import decoded_image
+from imaging.decode.pixels import image_of_pixels
 from imaging.mask.class_mask import class_mask, class_mask_and_confidence
 from imaging.mask.select import keep_classes, keep_confident, keep_valid
 from model.optimize.cuda_errors import is_out_of_memory
@@ -34,14 +35,23 @@ class Photo:
 
 
 def read_photo(
-    data: bytes, short_side: int, limits: Limits, budget: PixelBudget, keep_original: bool
+    image: bytes | npt.NDArray[np.uint8],
+    short_side: int,
+    limits: Limits,
+    budget: PixelBudget,
+    keep_original: bool,
 ) -> Photo:
     """Decode an image and resize it to the size the weights were trained for.
 
-    `short_side` is in pixels; photos that are read at the same time share `budget`. Raises
-    ImageError where the bytes are no readable image, or one beyond the limits.
+    `image` is a file, or pixels (H, W, 3) in RGB; `short_side` is in pixels; photos that are read
+    at the same time share `budget`. Raises ImageError where the bytes are no readable image, or
+    one beyond the limits.
     """
-    with decoded_image(data, limits, budget) as decoded:
+    with (
+        decoded_image(image, limits, budget)
+        if isinstance(image, bytes)
+        else image_of_pixels(image, limits, budget)
+    ) as decoded:
         width, height = decoded.pixels.size
         pixels = resize(decoded.pixels, fit_size(width, height, short_side))
         original = decoded.pixels if keep_original else None

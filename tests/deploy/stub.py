@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from scripts.common.terminal import ROOT
-from scripts.launch.instance import MODEL_NAME
+from serving.wire import MODEL_NAME
 from tests.deploy.load import CheckedRequest
 
 VERSION = "2.0"  # of the model: nothing depends on it

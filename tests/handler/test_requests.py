@@ -9,7 +9,7 @@ import pytest
 from handler import headers_of, http_request, is_describe
 from imaging.errors import UnreadableImage
 from serving.request.parse import parse_request
-from serving.types import ModelCardRequest, ViewerRequest
+from serving.types import DocumentRequest
 
 LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
@@ -38,15 +38,15 @@ class TestViewer:
         ],
     )
     def test_on_get(self, torchserve: Any, headers: dict[str, str]) -> None:
-        assert self.parse(torchserve, headers, body=b"") == ViewerRequest()
+        assert self.parse(torchserve, headers, body=b"") == DocumentRequest("page")
 
     def test_the_model_card_by_header(self, torchserve: Any) -> None:
         headers = {**CURL_GET, "X-Segmenter-Output": "model"}
-        assert self.parse(torchserve, headers, body=b"") == ModelCardRequest()
+        assert self.parse(torchserve, headers, body=b"") == DocumentRequest("model")
 
     def test_by_query_parameter(self, torchserve: Any) -> None:
         request = self.parse(torchserve, CURL_GET, body=b"", output=b"page")
-        assert request == ViewerRequest()
+        assert request == DocumentRequest("page")
 
     @pytest.mark.parametrize(
         "headers",

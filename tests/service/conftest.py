@@ -16,9 +16,10 @@ from imaging.mask.class_mask import class_mask_plain
 from imaging.resize import fit_size, resize
 from model.preset import Preset
 from scripts.archive.build import build_archive
-from scripts.launch.instance import MODEL_NAME, Instance
+from scripts.launch.instance import Instance
 from scripts.launch.lifecycle import running_instance
 from serving.runtime.loading import ServedModel, load_model
+from serving.wire import MODEL_NAME
 from tests.archives import unpacked_archive
 
 # Of the archive. Not the default, so that a client or test that assumes the default fails.

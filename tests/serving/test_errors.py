@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
-from serving.errors import RequestError, client_error, internal_error, out_of_memory
+from serving.errors import (
+    RequestError,
+    client_error,
+    in_form_of,
+    internal_error,
+    out_of_memory,
+)
 from serving.types import Response
 
 
@@ -49,3 +55,24 @@ def test_overload_says_when_to_come_back() -> None:
     assert response.status == 503
     assert error_of(response)["code"] == "overloaded"
     assert int(response.headers["Retry-After"]) == error_of(response)["retry_after"] >= 1
+
+
+@pytest.mark.parametrize("protocol", ["kserve", "open-inference"])
+def test_in_kserves_protocols_an_error_is_a_text(protocol: str) -> None:
+    error = client_error(RequestError(400, "invalid_json", "No JSON.", a=1))
+    response = in_form_of(protocol, error)
+    assert (response.status, response.content_type) == (400, "application/json")
+    assert json.loads(response.body) == {"error": "invalid_json: No JSON."}
+    overloaded = in_form_of(protocol, out_of_memory())
+    assert overloaded.headers == out_of_memory().headers
+
+
+@pytest.mark.parametrize("protocol", [None, "huggingface"])
+def test_elsewhere_an_error_is_an_object(protocol: str | None) -> None:
+    error = out_of_memory()
+    assert in_form_of(protocol, error) == error
+
+
+def test_what_is_no_error_stays_as_it_is() -> None:
+    response = Response.json({"outputs": []})
+    assert in_form_of("open-inference", response) == response

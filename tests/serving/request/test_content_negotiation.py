@@ -41,6 +41,9 @@ from serving.request.content_negotiation import MAX_RANGES, choose_output, parse
         # browsers' <img> and navigation
         ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", "mask"),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "mask"),
+        # bytes of any kind
+        ("application/octet-stream", "mask"),
+        ("application/octet-stream;q=0.5, application/json", "json"),
         # what is malformed does not count
         ("nonsense", "mask"),
         ("image/png/jpeg, application/json", "json"),

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
+from serving.request.body import Body
 from serving.request.json_body import parse_json
-from serving.request.parse import image_in
+from serving.request.parse import image_in as image_in_body
 from serving.wire import JSON_SHAPES
 
 IMAGE = bytes(range(256))
@@ -30,6 +31,10 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+def image_in(document: object) -> object:
+    return image_in_body(Body(document=document, is_json=True))
 
 
 def tensor(data: object, **fields: object) -> dict[str, object]:
@@ -80,7 +85,7 @@ def test_the_shapes_told_to_clients_are_read(shape: str) -> None:
         ({"instances": [{"b64": BASE64}] * 2}, "one_image_per_request"),
         ({"inputs": [tensor([BASE64])] * 2}, "one_image_per_request"),
         ({"inputs": [tensor([BASE64, BASE64])]}, "one_image_per_request"),
-        ({"inputs": [tensor([1.0], datatype="FP32")]}, "image_missing"),
+        ({"inputs": [tensor([1.0], datatype="FP32")]}, "invalid_inference_request"),
         ({"inputs": [tensor([])]}, "image_missing"),
         ({"inputs": ["x"]}, "image_missing"),
         ({"image": "not base64!"}, "invalid_base64"),

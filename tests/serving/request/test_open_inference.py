@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.request.open_inference import read_binary, read_tensor_options
+from serving.request.open_inference import (
+    open_inference_image,
+    read_tensor_options,
+    split_binary,
+)
 from serving.request.parse import parse_request
 from serving.types import HttpRequest, SegmentationRequest, TensorOptions
 from serving.wire import INFERENCE_HEADER_LENGTH
@@ -29,6 +36,12 @@ def document(**more: object) -> dict[str, object]:
     parameters = {"binary_data_size": len(ELEMENT)}
     tensor = {"name": "i", "shape": [1], "datatype": "BYTES", "parameters": parameters}
     return {"inputs": [tensor], **more}
+
+
+def open_inference_image_of(body: bytes, header_length: str) -> Any:
+    document, raw = split_binary(body, header_length)
+    assert isinstance(document, dict)
+    return open_inference_image(document, raw)
 
 
 def code_of(call: object, *arguments: object) -> str:
@@ -57,7 +70,7 @@ class TestBinary:
 
     @pytest.mark.parametrize("length", ["", "-1", "x", "9" * 12, "\u0663", "1000"])
     def test_a_length_that_is_none(self, length: str) -> None:
-        assert code_of(read_binary, b"{}", length) == "invalid_inference_request"
+        assert code_of(open_inference_image_of, b"{}", length) == "invalid_inference_request"
 
     @pytest.mark.parametrize(
         "element",
@@ -65,13 +78,13 @@ class TestBinary:
     )
     def test_a_tensor_of_another_size(self, element: bytes) -> None:
         head = json.dumps(document()).encode()
-        code = code_of(read_binary, head + element, str(len(head)))
+        code = code_of(open_inference_image_of, head + element, str(len(head)))
         assert code == "invalid_inference_request"
 
     @given(st.binary(max_size=60), st.integers(0, 70).map(str) | st.text(max_size=4))
     def test_any_bytes(self, body: bytes, length: str) -> None:
         with suppress(RequestError):
-            read_binary(body, length)
+            open_inference_image_of(body, length)
 
 
 class TestTensors:
@@ -137,3 +150,71 @@ class TestProtocol:
         row = {"body": bytearray(json.dumps(document).encode())}
         request = read_request(row, headers)
         assert (request.image, request.output) == (PHOTO, expected or output)
+
+
+PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
+
+
+class TestPixels:
+    @pytest.mark.parametrize("shape", [[1, 2, 4, 3], [2, 4, 3]])
+    @pytest.mark.parametrize("is_raw", [True, False])
+    def test_height_width_and_three_channels(self, shape: list[int], is_raw: bool) -> None:
+        tensor = {"name": "i", "shape": shape, "datatype": "UINT8"}
+        assert np.array_equal(self.image_of(tensor, PIXELS.tobytes(), is_raw), PIXELS)
+
+    @pytest.mark.parametrize("shape", [[9], [1, 9]])
+    @pytest.mark.parametrize("is_raw", [True, False])
+    def test_a_file_as_a_vector(self, shape: list[int], is_raw: bool) -> None:
+        tensor = {"name": "i", "shape": shape, "datatype": "UINT8"}
+        assert self.image_of(tensor, PHOTO, is_raw) == PHOTO
+
+    def test_nested_lists(self) -> None:
+        tensor = {"shape": [1, 2, 4, 3], "datatype": "UINT8", "data": PIXELS[None].tolist()}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        assert np.array_equal(open_inference_image_of(head, str(len(head))), PIXELS)
+
+    @pytest.mark.parametrize(
+        ("shape", "reason"),
+        [
+            ([1, 2, 5, 3], "has 30 values, and 24 were sent"),
+            ([1, 3, 2, 4], "Pixels are [1, height, width, 3]"),
+            ([2, 4, 3, 1], "Pixels are [1, height, width, 3]"),
+            ([2, 12], "Pixels are [1, height, width, 3]"),
+            ([], "not a list of its sides"),
+            ([-1, -24], "not a list of its sides"),
+            ([2.0, 12], "not a list of its sides"),
+            (24, "not a list of its sides"),
+            (None, "not a list of its sides"),
+        ],
+    )
+    def test_another_shape_is_named(self, shape: object, reason: str) -> None:
+        for is_raw in (True, False):
+            with pytest.raises(RequestError) as caught:
+                self.image_of({"shape": shape, "datatype": "UINT8"}, PIXELS.tobytes(), is_raw)
+            assert (caught.value.status, caught.value.code) == (400, "invalid_inference_request")
+            assert reason in caught.value.message
+
+    @pytest.mark.parametrize("datatype", ["FP32", "INT64", None, "uint8"])
+    def test_another_datatype_is_named(self, datatype: object) -> None:
+        with pytest.raises(RequestError) as caught:
+            self.image_of({"shape": [24], "datatype": datatype}, PIXELS.tobytes(), False)
+        assert repr(datatype) in caught.value.message
+
+    def test_no_pixels(self) -> None:
+        tensor = {"shape": [1, 0, 4, 3], "datatype": "UINT8"}
+        assert code_of(self.image_of, tensor, b"", False) == "invalid_inference_request"
+        assert code_of(self.image_of, tensor, PHOTO, False) == "invalid_inference_request"
+
+    def test_a_size_that_is_not_that_of_the_bytes(self) -> None:
+        tensor = {"shape": [24], "datatype": "UINT8", "parameters": {"binary_data_size": 23}}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        code = code_of(open_inference_image_of, head + PIXELS.tobytes(), str(len(head)))
+        assert code == "invalid_inference_request"
+
+    def image_of(self, tensor: Mapping[str, object], data: bytes, is_raw: bool) -> Any:
+        if is_raw:
+            tensor = {**tensor, "parameters": {"binary_data_size": len(data)}}
+        else:
+            tensor = {**tensor, "data": list(data)}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        return open_inference_image_of(head + (data if is_raw else b""), str(len(head)))

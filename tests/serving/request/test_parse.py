@@ -14,9 +14,9 @@ from imaging.errors import ImageError, UnreadableImage
 from serving.errors import RequestError
 from serving.formats import MEDIA_TYPES
 from serving.request.parse import parse_request
-from serving.types import HttpRequest, ModelCardRequest, SegmentationRequest, ViewerRequest
+from serving.types import DocumentRequest, HttpRequest, SegmentationRequest
 
-Parsed = Union[SegmentationRequest, ViewerRequest, ModelCardRequest]
+Parsed = Union[SegmentationRequest, DocumentRequest]
 
 LABELS = ("background", "road", "car")
 PHOTO = b"\xff\xd8\xff\xe0photo"
@@ -59,9 +59,25 @@ class TestImage:
         row = {name: bytearray(PHOTO), "output": bytearray(b"json")}
         assert read_request(row, {"content-type": FORM}) == SegmentationRequest(PHOTO, "json")
 
-    def test_part_of_a_known_name_goes_before_others(self) -> None:
-        row = {"user": bytearray(b"7"), "file": bytearray(PHOTO)}
-        assert read_request(row, {"content-type": FORM}).image == PHOTO
+    @pytest.mark.parametrize(
+        ("field", "image", "nearest"),
+        [
+            ("user", "file", None),
+            ("treshold", "file", "threshold"),
+            ("Class", "photo", "classes"),
+            ("ouput", "image", "output"),
+        ],
+    )
+    def test_part_that_is_neither_image_nor_option(
+        self, field: str, image: str, nearest: str | None
+    ) -> None:
+        row = {field: bytearray(b"7"), image: bytearray(PHOTO)}
+        with pytest.raises(RequestError) as caught:
+            read_request(row, {"content-type": FORM})
+        assert (caught.value.status, caught.value.code) == (400, "unknown_name")
+        assert repr(field) in caught.value.message
+        assert caught.value.details["nearest"] == nearest
+        assert nearest is None or f"Did you mean {nearest}?" in caught.value.message
 
     @pytest.mark.parametrize("names", [("a", "b"), ("image", "file")])
     def test_two_parts_that_may_be_the_image(self, names: tuple[str, str]) -> None:
@@ -185,8 +201,8 @@ class TestViewer:
 
 class TestModelCard:
     def test_named_where_there_is_no_image(self) -> None:
-        assert parse({}, {"x-segmenter-output": "model"}) == ModelCardRequest()
-        assert parse({"body": bytearray()}, {"accept": HTML}, "model") == ModelCardRequest()
+        assert parse({}, {"x-segmenter-output": "model"}) == DocumentRequest("model")
+        assert parse({"body": bytearray()}, {"accept": HTML}, "model") == DocumentRequest("model")
 
 
 VALUES = (

@@ -29,6 +29,7 @@ from tests.archives import unpacked_archive
 from tests.photos import agreement, encoded, photo, png_header
 
 CPU = torch.device("cpu")
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +260,52 @@ def error_code(response: Response) -> str:
 
 def photo_bytes(height: int, width: int, seed: int = 0) -> bytes:
     return encoded(photo(height, width, seed), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("metadata", "outputs"), ("ready", "ready"), ("model", "classes")]
+)
+def test_documents(service: SegmentationService, name: str, key: str) -> None:
+    request = HttpRequest("id", {"x-segmenter-output": name}, {"body": b""})
+    result = service.respond([request])
+    assert key in json.loads(result.responses[0].body)
+    assert not result.samples
+
+
+def test_pixels_give_the_mask_of_their_png(service: SegmentationService) -> None:
+    pixels = photo(75, 113)
+    (of_png,) = respond(service, [encoded(pixels, "PNG")])
+    tensor = {
+        "name": "image",
+        "shape": [1, 75, 113, 3],
+        "datatype": "UINT8",
+        "data": np.asarray(pixels).ravel().tolist(),
+    }
+    document = {"inputs": [tensor], "output": "mask"}
+    request = HttpRequest("id", JSON, {"body": json.dumps(document).encode()})
+    (of_pixels,) = service.respond([request]).responses
+    assert of_pixels.body == of_png.body
+
+
+@pytest.mark.parametrize(
+    ("headers", "document", "is_text"),
+    [
+        ({}, {"inputs": [{"datatype": "FP32"}]}, True),
+        ({}, {"inputs": [{"shape": [1], "datatype": "BYTES", "data": ["/9j/"]}]}, True),
+        ({}, {"instances": [{"b64": "?"}]}, True),
+        ({"x-segmenter-protocol": "open-inference"}, "not an object", True),
+        ({"x-segmenter-protocol": "kserve", "content-encoding": "br"}, {}, True),
+        ({"inference-header-content-length": "x"}, {}, True),
+        ({"x-segmenter-protocol": "something"}, {}, False),
+        ({}, {"inputs": "?"}, False),
+        ({}, {"image": "?"}, False),
+    ],
+)
+def test_an_error_has_the_form_of_the_requests_protocol(
+    service: SegmentationService, headers: dict[str, str], document: object, is_text: bool
+) -> None:
+    request = HttpRequest("id", {**JSON, **headers}, {"body": json.dumps(document).encode()})
+    (response,) = service.respond([request]).responses
+    assert response.status in (400, 415)
+    assert isinstance(json.loads(response.body)["error"], str) == is_text
+    assert response.headers["Model-Version"] == "1.0"
