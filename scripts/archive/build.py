@@ -21,8 +21,9 @@ from torch import Tensor
 from model.digest import sha256_of
 from model.preset import Preset, WeightsSource, build_network, dump_preset, load_preset
 from model.segmenter import Segmenter
-from scripts.archive.checkpoint import load_checkpoint, published_weights
+from scripts.archive.checkpoint import trained_network
 from scripts.archive.portability import check_portable
+from scripts.archive.published import published_weights
 from scripts.common.terminal import ROOT, UserError
 from scripts.common.version import project_version
 from serving.runtime.golden import record_golden
@@ -60,16 +61,18 @@ def build_archive(
     """Write the archive to `output`, replacing it atomically, and return the preset in it.
 
     The weights are those in the file `weights`, else the preset's own. With `random_weights` they
-    are drawn, always the same, and the preset's name gets "-random" at its end. `version` is the
-    project's unless given.
+    are drawn, always the same, and the preset's name gets "-random" at its end. Another project's
+    weights give the preset its variant. `version` is this project's unless given.
 
     Raises BuildError, PresetError, CheckpointError, PortabilityError, or ArchiveError where the
     network's logits are not finite.
     """
     preset = preset_to_pack(preset_name, random_weights=random_weights)
-    net = untrained(preset)
-    if not random_weights:
-        load_checkpoint(net, weights or own_weights(preset))
+    if random_weights:
+        net = untrained(preset)
+    else:
+        source = weights or own_weights(preset)
+        preset, net = trained_network(preset, source, verified=weights is None)
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-") as temp:
@@ -78,8 +81,8 @@ def build_archive(
         pack_code(content)
         check_portable(content)
         save_weights(net, content / WEIGHTS_FILE)
-        source = WeightsSource(WEIGHTS_FILE, None, sha256_of(content / WEIGHTS_FILE))
-        preset = dataclasses.replace(preset, weights=source)
+        packed = WeightsSource(WEIGHTS_FILE, None, sha256_of(content / WEIGHTS_FILE))
+        preset = dataclasses.replace(preset, weights=packed)
         dump_preset(preset, content / PRESET_FILE)
         record_golden(net, preset, content)
         shutil.copy(ROOT / CONFIG_FILE, stage)

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from imaging import Limits, decode_image, fit_size, resize
 from imaging.decode.budget import PixelBudget
 from model.optimize.inference import optimize_for_pixels
-from model.preset import Preset, build_network
-from scripts.archive.checkpoint import CheckpointError, load_checkpoint, published_weights
+from model.preset import Preset
+from scripts.archive.checkpoint import CheckpointError, trained_network
+from scripts.archive.published import published_weights
 from scripts.common.terminal import UserError
 from scripts.training.dataset import Frame, read_target
 from scripts.training.metrics import confusion_matrix
@@ -132,8 +133,8 @@ def load_network(preset: Preset, weights: Path | None, precision: str) -> nn.Mod
     if weights is None:
         if preset.weights is None:
             raise CheckpointError(f"preset {preset.name} names no weights; give --weights")
-        weights = published_weights(preset.weights)
-    net = build_network(preset)
-    load_checkpoint(net, weights)
+        _, net = trained_network(preset, published_weights(preset.weights), verified=True)
+    else:
+        _, net = trained_network(preset, weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return optimize_for_pixels(net, preset.mean, preset.std, device, precision)

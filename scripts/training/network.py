@@ -11,7 +11,8 @@ from torch import nn
 from model.optimize.precision import fast_precision
 from model.preset import Preset, load_preset, preset_names
 from model.segmenter import Segmenter, build_segmenter
-from scripts.archive.checkpoint import CheckpointError, published_weights, read_checkpoint
+from scripts.archive.checkpoint import CheckpointError, read_weights
+from scripts.archive.published import published_weights
 from scripts.common.terminal import say
 
 
@@ -57,7 +58,8 @@ def initialise(net: Segmenter, source: str) -> None:
     initial weights. Raises CheckpointError if the checkpoint is of another network.
     """
     checkpoint = Path(source)
-    if source in preset_names():
+    is_published = source in preset_names()
+    if is_published:
         weights = load_preset(source).weights
         if weights is None:
             raise CheckpointError(f"preset {source} has no weights to start from")
@@ -65,7 +67,7 @@ def initialise(net: Segmenter, source: str) -> None:
     fresh = net.state_dict()
     state = {
         name: value
-        for name, value in read_checkpoint(checkpoint).items()
+        for name, value in read_weights(checkpoint, verified=is_published).state.items()
         if not name.startswith("aux_classifier.")
     }
     state |= {name: v for name, v in fresh.items() if name.startswith("aux_classifier.")}

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+import argparse
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from model import build_segmenter
-from model.preset import WeightsSource
+from model.segmenter import Segmenter
 from scripts.archive.checkpoint import (
     CheckpointError,
     load_checkpoint,
-    published_weights,
     read_checkpoint,
+    read_weights,
 )
 
 State = dict[str, Tensor]
@@ -33,7 +32,7 @@ def state() -> State:
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net() -> Segmenter:
     """Without an auxiliary head, as it is served."""
     torch.manual_seed(1)
     return build_segmenter("resnet18", 5, features="layer3")
@@ -57,18 +56,27 @@ def prefixed(state: State, prefix: str) -> State:
         },
         lambda state: {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")},
         lambda state: {n: v.half() if v.is_floating_point() else v for n, v in state.items()},
+        lambda state: {
+            "state_dict": {"loss.weight": torch.ones(5), **prefixed(state, "net.segmenter.")}
+        },
+        lambda state: {
+            n.replace("classifier.", "classifier._orig_mod."): v for n, v in state.items()
+        },
     ],
-    ids=["plain", "model", "lightning", "ddp", "compiled", "ema", "no-counters", "half"],
+    ids=[
+        *("plain", "model", "lightning", "ddp", "compiled", "ema", "no-counters", "half"),
+        *("within", "compiled-head"),
+    ],
 )
 def test_wrapped_checkpoints_load(
-    state: State, net: nn.Module, tmp_path: Path, wrap: Callable[[State], object]
+    state: State, net: Segmenter, tmp_path: Path, wrap: Callable[[State], object]
 ) -> None:
     torch.save(wrap(state), tmp_path / "own.pth")
     load_checkpoint(net, tmp_path / "own.pth")
     assert_holds(net, state, tolerance=1e-3)
 
 
-def test_safetensors_load(state: State, net: nn.Module, tmp_path: Path) -> None:
+def test_safetensors_load(state: State, net: Segmenter, tmp_path: Path) -> None:
     save_file(state, tmp_path / "own.safetensors")
     load_checkpoint(net, tmp_path / "own.safetensors")
     assert_holds(net, state)
@@ -96,7 +104,7 @@ def test_an_auxiliary_head_loads_strictly_where_there_is_one(state: State, tmp_p
     ],
 )
 def test_another_network_is_recognised(
-    net: nn.Module, tmp_path: Path, theirs: tuple[str, int, str], complaint: str
+    net: Segmenter, tmp_path: Path, theirs: tuple[str, int, str], complaint: str
 ) -> None:
     backbone, num_classes, features = theirs
     with torch.device("meta"):
@@ -108,7 +116,7 @@ def test_another_network_is_recognised(
     assert "the network is resnet18 up to layer3 with 5 classes" in str(caught.value)
 
 
-def test_keys_that_differ_are_named(state: State, net: nn.Module, tmp_path: Path) -> None:
+def test_keys_that_differ_are_named(state: State, net: Segmenter, tmp_path: Path) -> None:
     changed = dict(state)
     changed["extra.weight"] = changed.pop("backbone.bn1.bias")
     torch.save(changed, tmp_path / "own.pth")
@@ -118,11 +126,40 @@ def test_keys_that_differ_are_named(state: State, net: nn.Module, tmp_path: Path
         load_checkpoint(net, tmp_path / "own.pth")
 
 
-def test_nan_is_refused(state: State, net: nn.Module, tmp_path: Path) -> None:
+def test_nan_is_refused(state: State, net: Segmenter, tmp_path: Path) -> None:
     broken = {**state, "classifier.4.bias": torch.full((5,), float("nan"))}
     torch.save(broken, tmp_path / "own.pth")
     with pytest.raises(CheckpointError, match=r"classifier\.4\.bias holds NaN"):
         load_checkpoint(net, tmp_path / "own.pth")
+
+
+def test_torchvisions_reference_checkpoints_load(
+    state: State, net: Segmenter, tmp_path: Path
+) -> None:
+    """As references/segmentation/train.py saves them, arguments and schedulers included."""
+    args = argparse.Namespace(data_path="/data", lr=0.01, aux_loss=True, device="cuda", opts=[1])
+    optimizer = torch.optim.SGD(net.parameters(), lr=args.lr, momentum=0.9)
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=2)
+    main = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=9, power=0.9)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, main], milestones=[2])
+    checkpoint = {
+        "model": state,
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": scheduler.state_dict(),
+        "epoch": 7,
+        "args": args,
+        "scaler": torch.amp.GradScaler("cpu").state_dict(),
+    }
+    torch.save(checkpoint, tmp_path / "model_7.pth")
+    load_checkpoint(net, tmp_path / "model_7.pth")
+    assert_holds(net, state)
+
+
+def test_several_networks_in_a_file_are_refused(state: State, tmp_path: Path) -> None:
+    both = {**prefixed(state, "student."), **prefixed(state, "teacher.")}
+    torch.save(both, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match=r"several networks, under student\., teacher\."):
+        read_checkpoint(tmp_path / "own.pth")
 
 
 class Malicious:
@@ -136,6 +173,7 @@ class Malicious:
         (b"", "not a valid PyTorch checkpoint"),
         (b"<!DOCTYPE html><html>Not found</html>", "web page or a Git LFS pointer"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5 file"),
         (b"PK\x03\x04 and then nothing", "not a valid PyTorch checkpoint"),
         (b"random bytes", "refused|not a valid"),
     ],
@@ -154,6 +192,60 @@ def test_no_pickle_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "run while loading" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_whole_network_is_refused_by_what_it_names(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(nn.Linear(2, 2), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="save the weights alone") as caught:
+        read_checkpoint(path)
+    assert ("names torch.nn.modules.linear.Linear" in str(caught.value)) == zipped
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.jit.script(nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(CheckpointError, match=r"TorchScript model.*torch\.jit\.load.*state_dict"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("model/models/model.json", r"exported by torch\.export"),
+        ("MAR-INF/MANIFEST.json", "an archive for TorchServe"),
+    ],
+)
+def test_other_zip_files_are_named(tmp_path: Path, entry: str, complaint: str) -> None:
+    with zipfile.ZipFile(tmp_path / "own.pth", "w") as archive:
+        archive.writestr(entry, "{}")
+    with pytest.raises(CheckpointError, match=complaint):
+        read_checkpoint(tmp_path / "own.pth")
+
+
+def test_safetensors_are_known_by_their_content(
+    state: State, net: Segmenter, tmp_path: Path
+) -> None:
+    save_file(state, tmp_path / "own.pth")
+    load_checkpoint(net, tmp_path / "own.pth")
+    assert_holds(net, state)
+
+
+@pytest.mark.parametrize("version", ["2.4.0", "2.9.1+cu126"])
+def test_a_pytorch_without_safe_pickles_reads_verified_files_only(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    torch.save(state, tmp_path / "own.pth")
+    save_file(state, tmp_path / "own.safetensors")
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    if version == "2.4.0":
+        monkeypatch.delattr(torch.serialization, "safe_globals")  # since 2.5
+    with pytest.raises(CheckpointError, match=r"CVE-2025-32434.*CVE-2026-24747.*safetensors"):
+        read_checkpoint(tmp_path / "own.pth")
+    assert read_checkpoint(tmp_path / "own.safetensors").keys() == state.keys()
+    assert read_weights(tmp_path / "own.pth", verified=True).state.keys() == state.keys()
+
+
 def test_truncated_files_are_named(state: State, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "own.pth")
     save_file(state, tmp_path / "own.safetensors")
@@ -161,73 +253,6 @@ def test_truncated_files_are_named(state: State, tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-1000])
         with pytest.raises(CheckpointError, match=r"is not a valid (PyTorch|safetensors)"):
             read_checkpoint(path)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    """A web server on loopback that serves `tmp_path`."""
-    handler = partial(QuietHandler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_published_weights_are_downloaded_once(
-    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    (tmp_path / "own.pth").write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    source = WeightsSource(None, f"{site}/own.pth", digest[:8])
-
-    path = published_weights(source)
-    assert path == tmp_path / "home" / "hub" / "checkpoints" / "own.pth"
-    assert path.read_bytes() == b"weights"
-
-    (tmp_path / "own.pth").unlink()
-    assert published_weights(source) == path  # from the cache: the server no longer has it
-
-
-def test_a_download_of_another_file_is_refused(
-    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    (tmp_path / "own.pth").write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match="its SHA-256 begins with"):
-        published_weights(WeightsSource(None, f"{site}/own.pth", "0" * 64))
-    assert not list((tmp_path / "home").rglob("*.p*"))
-
-
-def test_offline_says_which_file_goes_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    source = WeightsSource(None, "http://127.0.0.1:9/own.pth", "0" * 64)  # nothing listens there
-    with pytest.raises(CheckpointError) as caught:
-        published_weights(source)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert source.url is not None
-    assert source.url in message
-    assert str(tmp_path / "home" / "hub" / "checkpoints" / "own.pth") in message
-
-
-def test_a_flipped_byte_in_a_presets_file_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "own.pth"
-    path.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    assert published_weights(WeightsSource(str(path), None, digest)) == path
-    path.write_bytes(b"weighty")
-    with pytest.raises(CheckpointError, match="damaged or another file"):
-        published_weights(WeightsSource(str(path), None, digest))
 
 
 def assert_holds(net: nn.Module, state: State, tolerance: float = 0.0) -> None:
