@@ -13,6 +13,9 @@ from scripts.archive.other_projects import State, Weights, from_mmseg, from_smp
 # is the one that is evaluated: torchvision's references save "model_ema" beside "model".
 WRAPPERS = ("model_ema", "ema_state_dict", "model", "state_dict", "model_state_dict")
 
+# How deep they lie in one another; a crafted file may hold itself.
+MAX_DEPTH = 3
+
 # torch.compile's, anywhere in a name.
 COMPILED = "_orig_mod."
 
@@ -28,9 +31,9 @@ def find_state(content: object) -> State:
             f"holds a {type(content).__name__}, not a state dict; "
             "save it with torch.save(net.state_dict(), path)"
         )
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            return find_state(content[wrapper])
+    for _ in range(MAX_DEPTH):
+        inner = (content[wrapper] for wrapper in WRAPPERS if wrapper in content)
+        content = next((entry for entry in inner if isinstance(entry, Mapping)), content)
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not state:
         keys = shorten([str(name) for name in content]) or "nothing"
@@ -61,8 +64,7 @@ def without_prefix(state: State) -> State:
         if name == key or name.endswith("." + key)
     }
     if len(prefixes) > 1:
-        raise CheckpointError(
-            f"holds several networks, under {', '.join(sorted(prefixes))}; save one alone"
-        )
+        named = ", ".join(prefix or "no prefix" for prefix in sorted(prefixes))
+        raise CheckpointError(f"holds several networks, under {named}; save one alone")
     prefix = prefixes.pop() if prefixes else ""
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -162,6 +162,14 @@ def test_several_networks_in_a_file_are_refused(state: State, tmp_path: Path) ->
         read_checkpoint(tmp_path / "own.pth")
 
 
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, object] = {"epoch": 1}
+    content["model"] = content
+    torch.save(content, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match="holds no tensors, but epoch, model"):
+        read_checkpoint(tmp_path / "own.pth")
+
+
 class Malicious:
     def __reduce__(self) -> tuple[object, ...]:
         return (print, ("run while loading",))
