@@ -1,5 +1,6 @@
 """The network: a dilated torchvision ResNet under our own DeepLabV3 head."""
 
+from model.calibration import calibrate
 from model.deeplab_head import ASPP, ASPPConv, ASPPPooling, DeepLabHead
 from model.optimize.inference import optimize_for_inference, optimize_for_pixels
 from model.segmenter import build_segmenter
@@ -10,6 +11,7 @@ __all__ = [
     "ASPPPooling",
     "DeepLabHead",
     "build_segmenter",
+    "calibrate",
     "optimize_for_inference",
     "optimize_for_pixels",
 ]

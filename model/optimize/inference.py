@@ -6,8 +6,7 @@ unchanged: tests compare the fast one with it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,32 +14,33 @@ from torch import Tensor, nn
 from model.optimize.atrous import enable_shifted_matmul
 from model.optimize.atrous_cuda import use_tap_products
 from model.optimize.cuda_graphs import CUDAGraphRunner
-from model.optimize.fold import fold_batch_norms
+from model.optimize.fold import folded
 from model.optimize.fused_cpu import can_fuse, fuse_convolutions
 from model.optimize.fused_cuda import fuse_if_equivalent
 from model.optimize.image_level import replace_image_level
-from model.optimize.precision import resolve_precision
+from model.optimize.precision import PRECISIONS, choose_precision, fast_precision
+from model.optimize.quantized import quantized
+from model.optimize.quantized_conv import FusedQuantizedConv
 from model.segmenter import Segmenter
 
 
 class InferenceSegmenter(nn.Module):
     """A segmenter ready to serve: (B, 3, H, W) float on any device -> (B, num_classes, h, w) fp32.
 
-    Input is converted here to the network's device, precision and memory layout: callers need not
-    know them.
+    Input is converted here to the device, dtype and memory layout of the network's first layer:
+    callers need not know them.
     """
 
-    def __init__(self, segmenter: Segmenter, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
-        self.backbone = segmenter.backbone
-        self.classifier = segmenter.classifier
+        self.net = net
         self.device = device
         self.dtype = dtype
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
-        logits: Tensor = self.classifier(self.backbone(x))
+        logits: Tensor = self.net(x)
         return logits.float()
 
 
@@ -75,25 +75,31 @@ def optimize_for_pixels(
     std: Sequence[float],
     device: str | torch.device = "cpu",
     precision: str = "auto",
+    calibration: Mapping[str, float] | None = None,
 ) -> nn.Module:
-    """`optimize_for_inference(net, device, precision)` that reads pixels and normalises them.
+    """`optimize_for_inference` that reads pixels and normalises them.
 
     The result takes uint8 (B, 3, H, W) RGB on any device. `mean` and `std` are those that the
     weights were trained with, one for each channel, of values in 0..1.
     """
-    segmenter = optimized_segmenter(net, device, precision)
+    segmenter = optimized_segmenter(net, device, precision, calibration)
     pixels = PixelSegmenter(segmenter, mean, std).eval()
     return with_graphs(pixels, segmenter.device, torch.uint8)
 
 
 def optimize_for_inference(
-    net: Segmenter, device: str | torch.device = "cpu", precision: str = "auto"
+    net: Segmenter,
+    device: str | torch.device = "cpu",
+    precision: str = "auto",
+    calibration: Mapping[str, float] | None = None,
 ) -> nn.Module:
     """A copy of `net` that gives the same logits faster, on `device`, for evaluation only.
 
-    `precision` is "fp32", "bf16", "fp16", or "auto": what the hardware multiplies fastest (see
-    `fast_precision`). In fp32 the logits agree with the plain network's within 1e-4 relative; on
-    GPUs as far as cuDNN's TF32 allows.
+    `precision` is "fp32", "bf16", "fp16", "int8" with a `calibration` of `net` (see
+    `model.calibrate`), or "auto": what the hardware multiplies fastest (see `choose_precision`). In
+    fp32 the logits agree with the plain network's within 1e-4 relative; on GPUs as far as cuDNN's
+    TF32 allows. ValueError names an unknown precision, and a calibration that is missing or does
+    not fit.
 
     Measured and left out (ResNet-50, 520x520, AVX512-BF16). The pyramid's projection without its
     concatenation, as a sum of products with the image level as their bias, saves 4 of 660 ms, and
@@ -102,16 +108,23 @@ def optimize_for_inference(
     -> 43 ms) and gain 10 % or lose elsewhere: 80 of 1370 ms in all. bf16 would gain less:
     only the products get faster with it.
     """
-    segmenter = optimized_segmenter(net, device, precision)
+    segmenter = optimized_segmenter(net, device, precision, calibration)
     return with_graphs(segmenter, segmenter.device, torch.float32)
 
 
 def optimized_segmenter(
-    net: Segmenter, device: str | torch.device, precision: str
+    net: Segmenter,
+    device: str | torch.device,
+    precision: str,
+    calibration: Mapping[str, float] | None,
 ) -> InferenceSegmenter:
     """A copy of `net`, optimised layer by layer; see `optimize_for_inference`."""
     device = torch.device(device)
-    dtype = resolve_precision(precision, device)
+    precision = choose_precision(precision, device, calibration is not None)
+    if precision == "int8":
+        assert calibration is not None
+        return int8_segmenter(net, device, calibration)
+    dtype = PRECISIONS[precision]
     served = folded(net, device, dtype)
     replace_image_level(served.classifier)
     if device.type == "cuda":
@@ -124,14 +137,14 @@ def optimized_segmenter(
     return InferenceSegmenter(served, device, dtype).eval()
 
 
-def folded(net: Segmenter, device: torch.device, dtype: torch.dtype) -> Segmenter:
-    """A copy of `net` for inference without batch norms, in channels_last."""
-    served = copy.deepcopy(net).eval().requires_grad_(False)
-    served.float()  # batch norms are folded in fp32, whatever the weights came in
-    served.aux_classifier = None  # the auxiliary head only helps training: 20 of 357 GFLOP at 520
-    fold_batch_norms(served)
-    # Convolutions read channels_last maps without reordering them on every call.
-    return served.to(device, dtype).to(memory_format=torch.channels_last)
+def int8_segmenter(
+    net: Segmenter, device: torch.device, calibration: Mapping[str, float]
+) -> InferenceSegmenter:
+    """A quantised copy of `net`, whose first layer is in the fastest of the other precisions."""
+    dtype = PRECISIONS[fast_precision(device)]
+    plain = folded(net, device, torch.float32)
+    served = quantized(plain, calibration, FusedQuantizedConv, dtype)
+    return InferenceSegmenter(served, device, dtype).eval()
 
 
 def with_graphs(net: nn.Module, device: torch.device, input_dtype: torch.dtype) -> nn.Module:

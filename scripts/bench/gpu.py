@@ -25,7 +25,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet
 
 from model import build_segmenter, optimize_for_inference
 from model.optimize.cuda_graphs import CUDAGraphRunner
-from model.optimize.inference import folded
+from model.optimize.fold import folded
 from model.segmenter import Segmenter
 
 Forward = Callable[[Tensor], Tensor]

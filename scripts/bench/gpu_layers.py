@@ -16,8 +16,8 @@ from torch.nn.functional import conv2d, pad
 
 from model import build_segmenter
 from model.optimize.atrous_cuda import TapProductConv
+from model.optimize.fold import folded
 from model.optimize.fused_cuda import FusedConv
-from model.optimize.inference import folded
 from scripts.bench.gpu import Size, median_seconds, synchronize
 
 Row = dict[str, object]  # of a JSON file

@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_leaves
 from model import ASPPConv, build_segmenter
 from model.optimize.atrous import MIN_CHANNELS
 from model.optimize.cuda_graphs import PART_SIZES
+from model.optimize.fold import folded
 from model.optimize.image_level import replace_image_level
-from model.optimize.inference import InferenceSegmenter, PixelSegmenter, folded
+from model.optimize.inference import InferenceSegmenter, PixelSegmenter
 from model.segmenter import Segmenter
 from scripts.bench.gpu import COMMON_SIZES, Size
 

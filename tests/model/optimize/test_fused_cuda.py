@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import build_segmenter
 from model.optimize import equivalence, fused_cuda
-from model.optimize.fold import fold_batch_norms
+from model.optimize.fold import fold_batch_norms, folded
 from model.optimize.fused_cuda import (
     FusedBlock,
     FusedConv,
@@ -24,7 +24,6 @@ from model.optimize.fused_cuda import (
     fuse_if_equivalent,
 )
 from model.optimize.image_level import replace_image_level
-from model.optimize.inference import folded
 from model.segmenter import Segmenter
 from tests.conftest import randomize
 

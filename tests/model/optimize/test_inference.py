@@ -57,8 +57,8 @@ def test_the_plain_network_stays_as_it_was(plain: Segmenter) -> None:
 
 
 def test_an_unknown_precision_is_named(plain: Segmenter) -> None:
-    with pytest.raises(ValueError, match=r"int8.*'bf16'"):
-        optimize_for_inference(plain, precision="int8")
+    with pytest.raises(ValueError, match=r"int4.*'bf16'"):
+        optimize_for_inference(plain, precision="int4")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

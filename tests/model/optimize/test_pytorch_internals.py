@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from model.optimize.fused_cpu import can_fuse
+from model.optimize.precision import has_int8_products
+from model.optimize.quantized_conv import can_quantize
 
 is_x86 = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="PyTorch has oneDNN's operators on x86"
@@ -38,6 +40,12 @@ def test_onednn_operators_exist(operator: str) -> None:
 @is_x86
 def test_onednn_operators_take_our_arguments() -> None:
     assert can_fuse(torch.float32), "model/optimize/fused_cpu.py: the probe of its operators fails"
+
+
+@is_x86
+@pytest.mark.skipif(not has_int8_products(), reason="a processor without VNNI or AMX")
+def test_int8_operators_take_our_arguments_and_are_right() -> None:
+    assert can_quantize(), "model/optimize/quantized_conv.py: the probe of its operators fails"
 
 
 @pytest.mark.parametrize("probe", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"])
