@@ -1,13 +1,15 @@
 # Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
 
 # A preset's name or file; a checkpoint instead of its own weights; the inference port, which the
-# ports for management and metrics follow; 1 for HTTPS and a token, on the network; a photo; a folder
-# of labelled photos; the Python that makes .venv.
+# ports for management and metrics follow; 1 for HTTPS and a token, on the network; the origins whose
+# pages may send requests, between commas, or *; a photo; a folder of labelled photos; the Python that
+# makes .venv.
 DEFAULT_MODEL = street-resnet18
 MODEL ?=
 WEIGHTS ?=
 PORT ?= 8080
 GATEWAY ?=
+CORS_ORIGINS ?=
 IMAGE ?=
 DATA ?=
 PYTHON ?= python3
@@ -27,7 +29,7 @@ endif
 GATEWAY_OPTION = $(if $(GATEWAY),--gateway)
 
 # Recipes read them from the environment, where no character in them means anything to the shell.
-export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT IMAGE DATA PYTHON
+export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT CORS_ORIGINS IMAGE DATA PYTHON
 
 PY = .venv/bin/python
 
@@ -44,7 +46,7 @@ NEW_ARCHIVE_OPTION = $(if $(NEW_ARCHIVE),--archive $(NEW_ARCHIVE))
 
 .PHONY: help
 help: ## list the targets
-	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [GATEWAY=1]'
+	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [GATEWAY=1] [CORS_ORIGINS=origins]'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
@@ -53,7 +55,8 @@ demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMA
 
 .PHONY: start
 start: $(NEW_ARCHIVE) .venv/runtime ## start the service in the background; returns when it is ready
-	@$(PY) -m scripts.service start --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION)
+	@$(PY) -m scripts.service start --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
+		$${CORS_ORIGINS:+--cors-origins "$$CORS_ORIGINS"}
 
 .PHONY: stop
 stop: .venv/runtime ## stop the service that was started in the background
@@ -62,7 +65,8 @@ stop: .venv/runtime ## stop the service that was started in the background
 # In the shell's place, so that a SIGTERM that make passes on reaches it.
 .PHONY: serve
 serve: $(NEW_ARCHIVE) .venv/runtime ## run the service until Ctrl-C
-	@exec $(PY) -m scripts.service run --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION)
+	@exec $(PY) -m scripts.service run --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
+		$${CORS_ORIGINS:+--cors-origins "$$CORS_ORIGINS"}
 
 .PHONY: archive
 archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/<model>.mar

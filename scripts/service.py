@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts.archive.latest import LATEST_ARCHIVE
 from scripts.common.terminal import exit_status, say
 from scripts.launch.archives import keep
+from scripts.launch.cors import parse_origins
 from scripts.launch.credentials import Certificate
 from scripts.launch.deployment import archive_to_start, deploy
 from scripts.launch.foreground import run, run_behind_gateway
@@ -43,6 +44,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--certificate", type=Path, help="the gateway's, PEM; default: a new one")
     parser.add_argument("--key", type=Path, help="of the certificate, PEM")
+    parser.add_argument(
+        "--cors-origins",
+        default="",
+        help="start, run: origins whose pages may send requests, between commas, or *",
+    )
     options = parser.parse_args(arguments)
     if (options.certificate is None) != (options.key is None):
         parser.error("--certificate and --key go together")
@@ -57,19 +63,21 @@ def execute(options: argparse.Namespace) -> int:
     if options.command == "deploy":
         deploy(options.archive or LATEST_ARCHIVE, folder, port)
         return 0
+    origins = parse_origins(options.cors_origins)
     archive = archive_to_start(options.archive, folder, port)
     https = options.https_port or port + HTTPS_OFFSET
     certificate = options.certificate and Certificate(options.certificate, options.key)
+    ports = ports_from(port)
     if options.command == "run" and options.gateway:
-        run_behind_gateway(archive, folder, ports_from(port), https, certificate)
+        run_behind_gateway(archive, folder, ports, https, certificate, origins)
     elif options.command == "run":
-        run(archive, folder, ports_from(port))
+        run(archive, folder, ports, origins=origins)
     elif options.gateway:
-        front = start_behind_gateway(archive, folder, ports_from(port), https, certificate)
+        front = start_behind_gateway(archive, folder, ports, https, certificate, origins)
         keep(archive)
         say(how_to_call(front))
     else:
-        start(archive, folder, ports_from(port))
+        start(archive, folder, ports, origins)
         keep(archive)
     return 0
 

@@ -12,7 +12,7 @@ from scripts.launch.gateway import Gateway
 from scripts.launch.instance import LaunchError, gateway_folder
 from scripts.launch.lifecycle import check_not_running, start, start_behind_gateway, stop
 from scripts.launch.ports import ports_from
-from scripts.launch.torchserve import running_group
+from scripts.launch.torchserve import configured_origins, running_group
 
 
 def archive_to_start(archive: Path | None, folder: Path, port: int) -> Path:
@@ -65,8 +65,9 @@ def deploy(archive: Path, folder: Path, port: int) -> None:
 
 def restart(archive: Path, folder: Path, port: int, front: Gateway | None) -> None:
     """Start the stopped instance again; behind a gateway as `front` was, if there was one."""
+    ports = ports_from(port)
     if front is None:
-        start(archive, folder, ports_from(port))
+        start(archive, folder, ports, configured_origins(folder))
     else:
         certificate = gateway.given_certificate(front)
-        start_behind_gateway(archive, folder, ports_from(port), front.port, certificate)
+        start_behind_gateway(archive, folder, ports, front.port, certificate, front.origins)

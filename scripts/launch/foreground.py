@@ -25,12 +25,18 @@ WATCH_SECONDS = 1.0
 LOCK = "foreground.lock"  # in the instance's folder
 
 
-def run(archive: Path, folder: Path, ports: Ports, front: Gateway | None = None) -> None:
+def run(
+    archive: Path,
+    folder: Path,
+    ports: Ports,
+    front: Gateway | None = None,
+    origins: tuple[str, ...] = (),
+) -> None:
     """Serve the archive, a copy in `folder`, until Ctrl-C; a gateway `front` is drained first.
 
     Raises LaunchError where TorchServe or the gateway ends by itself.
     """
-    with foreground(folder), running_instance(archive, folder, ports) as instance:
+    with foreground(folder), running_instance(archive, folder, ports, origins) as instance:
         try:
             keep(archive)
             where = instance.predictions
@@ -51,10 +57,15 @@ def run(archive: Path, folder: Path, ports: Ports, front: Gateway | None = None)
 
 
 def run_behind_gateway(
-    archive: Path, folder: Path, ports: Ports, https: int, certificate: Certificate | None = None
+    archive: Path,
+    folder: Path,
+    ports: Ports,
+    https: int,
+    certificate: Certificate | None = None,
+    origins: tuple[str, ...] = (),
 ) -> None:
     """Serve the archive over HTTPS on the port `https` until Ctrl-C; raises as `run` does."""
-    front = start_gateway(folder, ports, https, certificate)
+    front = start_gateway(folder, ports, https, certificate, origins)
     try:
         run(archive, folder, ports, front)
     finally:

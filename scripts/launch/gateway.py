@@ -20,6 +20,8 @@ from pathlib import Path
 import psutil
 
 from scripts.common.terminal import last_line, say, shown
+from scripts.launch.contract import gateway_contract
+from scripts.launch.cors import origins_in
 from scripts.launch.credentials import (
     Certificate,
     GatewayError,
@@ -54,11 +56,15 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running gateway: its folder, its HTTPS port, and the certificate it shows."""
+    """A running gateway: its folder, its HTTPS port, and the certificate it shows.
+
+    Pages of `origins` may send requests to it.
+    """
 
     folder: Path
     port: int
     certificate: Path
+    origins: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -87,12 +93,14 @@ def start(
     address: str = ANY_ADDRESS,
     certificate: Certificate | None = None,
     limits: ClientLimits | None = None,
+    origins: tuple[str, ...] = (),
 ) -> Gateway:
     """Serve HTTPS on `port` for the TorchServe on loopback's port `torchserve`.
 
     `probe` is an image file whose prediction tells whether the service is ready. Without a
-    `certificate` a self-signed one is made. Returns when nginx listens, whether TorchServe responds
-    or not; raises GatewayError, and leaves no process behind, where nginx does not start.
+    `certificate` a self-signed one is made. Browsers let pages of `origins` send requests. Returns
+    when nginx listens, whether TorchServe responds or not; raises GatewayError, and leaves no
+    process behind, where nginx does not start.
     """
     program = find_nginx()
     if master_of(folder) is not None:
@@ -108,21 +116,25 @@ def start(
         with interrupts_deferred():
             temp = make_temp(folder)
             listen = f"{address}:{port}"
-            config = nginx_config(listen, torchserve, probe, temp, limits or ClientLimits())
+            limits = limits or ClientLimits()
+            config = nginx_config(listen, torchserve, probe, temp, limits, origins)
             (folder / "nginx.conf").write_text(config, "utf-8")
+            (temp / "openapi.json").write_text(gateway_contract(), "ascii")
+            (temp / "openapi.json").chmod(0o644)
             launch(program, folder)
     except BaseException:
         stop(folder)
         raise
-    return Gateway(folder, port, certificate.chain)
+    return Gateway(folder, port, certificate.chain, origins)
 
 
 def running_in(folder: Path) -> Gateway | None:
     """The gateway that runs in `folder`, None where there is none."""
     if master_of(folder) is None:
         return None
-    port = https_port_in((folder / "nginx.conf").read_text("utf-8"))
-    return Gateway(folder, port, (folder / "tls.crt").resolve())
+    config = (folder / "nginx.conf").read_text("utf-8")
+    certificate = (folder / "tls.crt").resolve()
+    return Gateway(folder, https_port_in(config), certificate, origins_in(config))
 
 
 def stop(folder: Path) -> bool:

@@ -20,9 +20,11 @@ from scripts.launch.torchserve import launch, prepare, remove_temp, running_grou
 
 
 @contextlib.contextmanager
-def running_instance(archive: Path, folder: Path, ports: Ports | None = None) -> Iterator[Instance]:
+def running_instance(
+    archive: Path, folder: Path, ports: Ports | None = None, origins: tuple[str, ...] = ()
+) -> Iterator[Instance]:
     """Serve the archive inside the `with` block; on free ports unless some are given."""
-    instance = start(archive, folder, ports or free_ports())
+    instance = start(archive, folder, ports or free_ports(), origins)
     try:
         yield instance
     finally:
@@ -30,15 +32,16 @@ def running_instance(archive: Path, folder: Path, ports: Ports | None = None) ->
         remove_temp(folder)
 
 
-def start(archive: Path, folder: Path, ports: Ports) -> Instance:
+def start(archive: Path, folder: Path, ports: Ports, origins: tuple[str, ...] = ()) -> Instance:
     """Serve the archive; returns after the first prediction.
 
+    Browsers let pages of `origins` send requests to it: one origin, or "*".
     Raises LaunchError where there is none. No process is left behind then, nor after Ctrl-C.
     """
     check_whole(archive)
     check_not_running(folder, ports.inference)
     check_free(ports)
-    prepare(folder, ports)
+    prepare(folder, ports, origins)
     say(
         f"starting {model_name_in(archive)} on port {ports.inference}; "
         f"its logs are in {shown(folder / 'logs')}"
@@ -61,11 +64,16 @@ def start(archive: Path, folder: Path, ports: Ports) -> Instance:
 
 
 def start_behind_gateway(
-    archive: Path, folder: Path, ports: Ports, https: int, certificate: Certificate | None = None
+    archive: Path,
+    folder: Path,
+    ports: Ports,
+    https: int,
+    certificate: Certificate | None = None,
+    origins: tuple[str, ...] = (),
 ) -> Gateway:
     """Serve the archive over HTTPS on the port `https`; returns and raises as `start` does."""
     # The gateway first: what prevents it from starting shows at once.
-    front = start_gateway(folder, ports, https, certificate)
+    front = start_gateway(folder, ports, https, certificate, origins)
     try:
         start(archive, folder, ports)
     except BaseException:
@@ -75,10 +83,19 @@ def start_behind_gateway(
 
 
 def start_gateway(
-    folder: Path, ports: Ports, https: int, certificate: Certificate | None
+    folder: Path,
+    ports: Ports,
+    https: int,
+    certificate: Certificate | None,
+    origins: tuple[str, ...] = (),
 ) -> Gateway:
     return gateway.start(
-        gateway_folder(folder), ports.inference, tiny_image(), https, certificate=certificate
+        gateway_folder(folder),
+        ports.inference,
+        tiny_image(),
+        https,
+        certificate=certificate,
+        origins=origins,
     )
 
 

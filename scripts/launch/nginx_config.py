@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.terminal import ROOT, shown
+from scripts.launch.cors import nginx_settings
 from scripts.launch.credentials import GatewayError
 from scripts.launch.ports import HOST
 
@@ -33,14 +35,24 @@ class ClientLimits:
 
 
 def nginx_config(
-    address: str, torchserve: int, probe: bytes, temp: Path, limits: ClientLimits
+    address: str,
+    torchserve: int,
+    probe: bytes,
+    temp: Path,
+    limits: ClientLimits,
+    origins: tuple[str, ...] = (),
 ) -> str:
     """The configuration of a gateway that listens on `address`, "host:port".
 
     `torchserve` is the port on loopback that it passes requests on to, `probe` the image file whose
     prediction tells whether the service is ready, and `temp` a folder that nginx's workers can
-    reach.
+    reach. Pages of `origins` may send requests.
     """
+    # Imported here, as these import torch: seconds that a service without a gateway need not wait.
+    from serving.formats import FORMATS
+    from serving.response.protocol_documents import SERVER_LIVE, SERVER_READY, server_metadata
+    from serving.wire import DOCUMENTS
+
     settings = {
         **{name.upper(): str(value) for name, value in vars(limits).items()},
         "LISTEN": address,
@@ -48,7 +60,11 @@ def nginx_config(
         "PROBE": base64.b64encode(probe).decode("ascii"),
         "MAX_BYTES": str(max_request_size()),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
-        "FORMATS": "|".join(formats_in_paths()),
+        "FORMATS": "|".join([*FORMATS, *DOCUMENTS]),
+        "SERVER_LIVE": json.dumps(SERVER_LIVE),
+        "SERVER_READY": json.dumps(SERVER_READY),
+        "SERVER_METADATA": json.dumps(server_metadata()),
+        **nginx_settings(origins),
         "TEMP": str(temp),
     }
     return filled_in(TEMPLATE.read_text("utf-8"), settings)
@@ -64,15 +80,6 @@ def https_port_in(config: str) -> int:
     found = re.search(r"^ *listen \S+:(\d+) ssl;$", config, re.MULTILINE)
     assert found is not None  # the template has exactly this line
     return int(found[1])
-
-
-def formats_in_paths() -> list[str]:
-    """The names that may follow the model's in a path: the output formats, viewer, and card."""
-    # Imported here, as it imports torch: seconds that a service without a gateway need not wait.
-    from serving.formats import FORMATS
-    from serving.wire import CARD, PAGE
-
-    return [*FORMATS, PAGE, CARD]
 
 
 def max_request_size() -> int:

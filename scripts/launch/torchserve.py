@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from scripts.common.terminal import ROOT
+from scripts.launch.cors import origins_in, torchserve_settings
 from scripts.launch.instance import LaunchError
 from scripts.launch.ports import HOST, Ports
 from serving.wire import MODEL_NAME
@@ -25,8 +26,12 @@ from serving.wire import MODEL_NAME
 SOCKET_PATH_BYTES = 104
 
 
-def prepare(folder: Path, ports: Ports) -> None:
-    """Make the instance's folder: configuration, empty temporary folder, last logs set aside."""
+def prepare(folder: Path, ports: Ports, origins: tuple[str, ...] = ()) -> None:
+    """Make the instance's folder: configuration, empty temporary folder, last logs set aside.
+
+    Raises LaunchError for more `origins` than TorchServe can name.
+    """
+    cors = torchserve_settings(origins)
     folder.mkdir(parents=True, exist_ok=True)
     remove_temp(folder)
     if len(os.fsencode(folder / "tmp" / ".ts.sock.90000")) < SOCKET_PATH_BYTES:
@@ -45,9 +50,15 @@ def prepare(folder: Path, ports: Ports) -> None:
         f"management_address=http://{HOST}:{ports.management}\n"
         f"metrics_address=http://{HOST}:{ports.metrics}\n"
         f"grpc_inference_port={ports.grpc_inference}\n"
-        f"grpc_management_port={ports.grpc_management}\n",
+        f"grpc_management_port={ports.grpc_management}\n"
+        f"{cors}",
         "ascii",
     )
+
+
+def configured_origins(folder: Path) -> tuple[str, ...]:
+    """The origins that the instance in `folder` was started for last."""
+    return origins_in((folder / "config.properties").read_text("ascii"))
 
 
 def temp_of(folder: Path) -> Path:

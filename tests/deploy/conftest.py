@@ -50,7 +50,10 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
     started: list[Gateway] = []
 
     def start(
-        torchserve: int, limits: ClientLimits = GENEROUS, certificate: Certificate | None = None
+        torchserve: int,
+        limits: ClientLimits = GENEROUS,
+        certificate: Certificate | None = None,
+        origins: tuple[str, ...] = (),
     ) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         port = free_ports().inference
@@ -63,6 +66,7 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
                 address=HOST,
                 certificate=certificate,
                 limits=limits,
+                origins=origins,
             )
         )
         return started[-1]

@@ -19,15 +19,23 @@ import psutil
 import pytest
 import requests
 import yaml
+from openapi_spec_validator import validate
 
 from scripts.common.terminal import ROOT
 from scripts.launch.credentials import credentials
-from scripts.launch.gateway import Gateway, stop
+from scripts.launch.gateway import Gateway, running_in, stop
 from scripts.launch.loopback import session
 from scripts.launch.nginx_config import TEMPLATE, ClientLimits, max_request_size
 from scripts.launch.ports import HOST, free_ports
 from serving.formats import FORMATS
-from serving.wire import INFERENCE_HEADER_LENGTH, OPTION_HEADERS, OUTPUT_HEADER
+from serving.wire import (
+    DOCUMENTS,
+    INFERENCE_HEADER_LENGTH,
+    OPTION_HEADERS,
+    OUTPUT_HEADER,
+    PROTOCOL_HEADER,
+    QUERY_HEADER,
+)
 from tests.deploy.conftest import GENEROUS, Stub, endpoint_of
 from tests.deploy.kills import kill_under_load, worker_of
 from tests.deploy.load import loaded
@@ -37,7 +45,10 @@ from tests.deploy.stub import VERSION, make_request
 TIMEOUT = 60.0  # seconds: a bound against hanging
 
 # All that the service reads of a request, besides Accept and Content-Type.
-HEADERS_READ = (*OPTION_HEADERS.values(), OUTPUT_HEADER, INFERENCE_HEADER_LENGTH)
+HEADERS_READ = (
+    *(*OPTION_HEADERS.values(), OUTPUT_HEADER, INFERENCE_HEADER_LENGTH),
+    "Content-Encoding",
+)
 
 Start = Callable[..., Gateway]
 
@@ -63,8 +74,11 @@ def post_form(front: Gateway, body: bytes, suffix: str = "") -> requests.Respons
 
 
 def code_of(body: bytes) -> str:
-    """The code of an error in the service's own form."""
+    """The code of an error in the service's own form, or in that of KServe's protocols."""
     error = json.loads(body)["error"]
+    if isinstance(error, str):
+        code, _, message = error.partition(": ")
+        error = {"code": code, "message": message}
     assert error["message"].strip()
     return str(error["code"])
 
@@ -160,6 +174,7 @@ def test_each_credential_is_one_of_four() -> None:
         f"/predictions/segmenter/{VERSION}/overlay",
         "/v1/models/segmenter:predict",
         "/v2/models/segmenter/infer",
+        f"/v2/models/segmenter/versions/{VERSION}/infer",
         "/models/segmenter/invoke?output=json",
         "/invocations",
         "/invocations?model_name=other",
@@ -178,7 +193,7 @@ def test_predictions_are_open(front: Gateway, target: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
+        "/index.html",
         "/ping",
         "/metrics",
         "/api-description",
@@ -201,10 +216,13 @@ def test_predictions_are_open(front: Gateway, target: str) -> None:
         "/workflows",
         "/token",
         "/v1/models/segmenter:explain",
-        "/v1/models/segmenter",
+        "/v1/models/other",
         "/v1/models/other:predict",
         "/v2/models/other/infer",
-        "/v2/health/ready",
+        "/v2/models/segmenter/stats",
+        "/v2/repository/index",
+        "/v2/health",
+        "/model/",
         "/error",
         "/nowhere",
         "/probe",
@@ -229,7 +247,7 @@ def test_a_version_that_is_not_served(front: Gateway) -> None:
     assert "There is nothing here" in by_form.text
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "page", "model"])
+@pytest.mark.parametrize("name", [*FORMATS, *DOCUMENTS])
 def test_a_format_needs_no_version_before_it(front: Gateway, name: str) -> None:
     for target in (f"/predictions/segmenter/{name}", f"/predictions/segmenter/{name}/?a=b"):
         _, content = exchange(front, head(front, "POST", target, "Content-Length: 0"))
@@ -272,7 +290,10 @@ def test_other_methods_are_not_allowed(front: Gateway, method: str) -> None:
 
 
 def test_no_header_passes_but_those_the_service_reads(front: Gateway) -> None:
-    smuggled = ["describe", "explain", "url_path", "url-path", "Describe", "x-request-id", "Cookie"]
+    smuggled = [
+        *("describe", "explain", "url_path", "url-path", "Describe", "x-request-id", "Cookie"),
+        *(QUERY_HEADER, PROTOCOL_HEADER),
+    ]
     passed = {"Accept": "image/png", **dict.fromkeys(HEADERS_READ, "0")}
     lines = [
         *(f"{name}: True" for name in smuggled),
@@ -290,6 +311,182 @@ def test_no_header_passes_but_those_the_service_reads(front: Gateway) -> None:
         "content-type": "image/png",
         "content-length": "5",
     }
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/predictions/segmenter",
+        "/invocations",
+        "/models/segmenter/invoke",
+        "/v2/models/segmenter/infer",
+    ],
+)
+def test_a_query_goes_along_as_it_is(front: Gateway, target: str) -> None:
+    query = "classes=ro%61d%2C1&x=%22'"
+    _, content = exchange(front, head(front, "POST", f"{target}?{query}", "Content-Length: 0"))
+    received = json.loads(content)
+    assert received["headers"][QUERY_HEADER] == query
+    assert received["parts"] == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "protocol"),
+    [
+        ("/predictions/segmenter", None),
+        ("/v1/models/segmenter:predict", "kserve"),
+        ("/v2/models/segmenter/infer", "open-inference"),
+        (f"/v2/models/segmenter/versions/{VERSION}/infer", "open-inference"),
+    ],
+)
+def test_the_service_is_told_of_the_paths_protocol(
+    front: Gateway, target: str, protocol: str | None
+) -> None:
+    _, content = exchange(front, head(front, "POST", target, "Content-Length: 0"))
+    assert json.loads(content)["headers"].get(PROTOCOL_HEADER) == protocol
+
+
+# --- Documents -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/", "page"),
+        ("/model", "model"),
+        ("/v1/models/segmenter", "ready"),
+        ("/v2/models/segmenter", "metadata"),
+        (f"/v2/models/segmenter/versions/{VERSION}", "metadata"),
+        ("/v2/models/segmenter/ready", "ready"),
+        (f"/v2/models/segmenter/versions/{VERSION}/ready", "ready"),
+    ],
+)
+def test_documents_come_from_the_service(front: Gateway, target: str, name: str) -> None:
+    line = f"{OUTPUT_HEADER}: json"
+    response, content = exchange(front, head(front, "GET", f"{target}?output=json", line))
+    assert response.status == 200, content
+    received = json.loads(content)["headers"]
+    assert received[OUTPUT_HEADER] == name
+    assert QUERY_HEADER not in received
+    refused, content = exchange(front, head(front, "POST", target, "Content-Length: 5") + b"hello")
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
+    assert code_of(content) == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/model", "/v2", "/v2/models/segmenter", "/openapi.json", "/v1/models/segmenter"],
+)
+def test_documents_need_the_token(front: Gateway, target: str) -> None:
+    response = get(front, target)
+    assert (response.status_code, code_of(response.content)) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("probe", "expected"),
+    [("/v2/health/live", {"live": True}), ("/v2/health/ready", {"ready": True})],
+)
+def test_probes_of_the_protocol_do_not(
+    front: Gateway, probe: str, expected: dict[str, object]
+) -> None:
+    response = get(front, probe)
+    assert (response.status_code, response.json()) == (200, expected)
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_the_server_names_its_protocols_extensions(front: Gateway) -> None:
+    response, content = exchange(front, head(front, "GET", "/v2"))
+    assert response.status == 200
+    assert json.loads(content)["extensions"] == ["binary_tensor_data"]
+
+
+def test_the_contract_is_of_the_gateways_own_addresses(front: Gateway) -> None:
+    response, content = exchange(front, head(front, "GET", "/openapi.json"))
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
+    document = json.loads(content)
+    validate(document)
+    assert document["servers"] == [{"url": "/"}]
+    assert document["security"] == [{"token": []}]
+    for path in document["paths"]:
+        target = path.format(version=VERSION, output="mask")
+        response, _ = exchange(front, head(front, "GET", target))
+        assert response.status == 200, path
+
+
+@pytest.mark.parametrize("target", ["/v2/models/other", "/v1/models/segmenter:explain", "/v2?x"])
+@pytest.mark.parametrize("token", [True, False])
+def test_errors_in_the_form_of_kserves_protocols(front: Gateway, target: str, token: bool) -> None:
+    request = head(front, "DELETE", target)
+    if not token:
+        request = request.replace(front.token.encode(), b"0")
+    _, content = exchange(front, request)
+    document = json.loads(content)
+    if target != "/v2?x" or not token:
+        assert list(document) == ["error"]
+        assert isinstance(document["error"], str)
+
+
+# --- Pages of other origins ----------------------------------------------------------------------
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type,x-segmenter-output",
+}
+ALLOWED = "https://app.example.org"
+
+
+def cors_headers(response: requests.Response) -> dict[str, str]:
+    return {
+        name.lower(): value
+        for name, value in response.headers.items()
+        if name.lower().startswith("access-control-")
+    }
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "granted"),
+    [
+        ((ALLOWED, "http://localhost:3000"), ALLOWED, ALLOWED),
+        ((ALLOWED, "http://localhost:3000"), "http://localhost:3000", "http://localhost:3000"),
+        ((ALLOWED,), "https://app.example.org.evil.example", None),
+        ((ALLOWED,), "null", None),
+        (("*",), "https://anything.example", "*"),
+        ((), ALLOWED, None),
+    ],
+)
+def test_cross_origin_requests(
+    start_gateway: Start, stub: Stub, origins: tuple[str, ...], origin: str, granted: str | None
+) -> None:
+    front = start_gateway(stub.instance.ports.inference, origins=origins)
+    path, headers = "/predictions/segmenter", {"Origin": origin}
+    preflight = request(front, "OPTIONS", path, headers={**headers, **PREFLIGHT})
+    posted = post(front, b"hello", **headers)
+    refused = request(front, "POST", path, headers=headers)  # without the token
+    assert (posted.status_code, refused.status_code) == (200, 401)
+    if granted is None:
+        assert preflight.status_code == 401
+        assert {**cors_headers(preflight), **cors_headers(posted), **cors_headers(refused)} == {}
+        return
+    assert (preflight.status_code, preflight.content) == (204, b"")
+    assert preflight.headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST, PUT"
+    allowed = preflight.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert set(PREFLIGHT["Access-Control-Request-Headers"].split(",")) <= set(allowed)
+    for response in (preflight, posted, refused):
+        assert response.headers["Access-Control-Allow-Origin"] == granted
+        assert "Model-Version" in response.headers["Access-Control-Expose-Headers"]
+        assert response.headers.get("Vary") == (None if granted == "*" else "Origin")
+    assert "Access-Control-Allow-Methods" not in posted.headers
+
+
+def test_a_preflight_is_one(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.instance.ports.inference, origins=(ALLOWED,))
+    options = request(front, "OPTIONS", "/predictions/segmenter", headers={"Origin": ALLOWED})
+    assert options.status_code == 401
+
+
+def test_a_running_gateways_origins_are_known(start_gateway: Start, stub: Stub) -> None:
+    front = start_gateway(stub.instance.ports.inference, origins=(ALLOWED, "http://a:1"))
+    assert running_in(front.folder) == front
 
 
 def test_responses_have_the_headers_that_keep_a_page_safe(front: Gateway) -> None:
