@@ -37,6 +37,10 @@ READ_BYTES = 1 << 16
 MAX_RECOPIED_BYTES = 8 << 30
 
 
+# Seconds after which TorchServe replaces a worker without a response, unless it is configured.
+RESPONSE_TIMEOUT = 120
+
+
 class SegmentationHandler:
     """TorchServe creates one per worker and calls `handle` with one batch at a time."""
 
@@ -59,6 +63,8 @@ class SegmentationHandler:
             pick_device(context.system_properties.get("gpu_id")),
             precision=config.get("precision", "auto"),
             threads=share_cores(workers=config.get("minWorkers", 1)),
+            batch_size=config.get("batchSize", 1),
+            max_seconds=config.get("responseTimeout", RESPONSE_TIMEOUT) / 2,
             response_limit=limit_responses,
         )
 

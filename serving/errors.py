@@ -33,7 +33,7 @@ class RequestError(Exception):
         self.details = details
 
 
-def client_error(error: ImageError | RequestError) -> Response:
+def client_error(error: ImageError | RequestError) -> ErrorResponse:
     """The 4xx response that tells a client what to correct."""
     return _error(status_of(error), error.code, error.message, error.details)
 
@@ -48,23 +48,35 @@ def status_of(error: ImageError | RequestError) -> int:
     return 400
 
 
-def internal_error(request_id: str) -> Response:
+def internal_error(request_id: str) -> ErrorResponse:
     """The 500 response: our fault, of which the log has the traceback under `request_id`."""
     message = "The service failed on this request. Its log has the reason under this request_id."
     return _error(500, "internal_error", message, {"request_id": request_id})
 
 
-def out_of_memory() -> Response:
+def out_of_memory() -> ErrorResponse:
     """The 503 response to a valid request for which there is no memory at the moment."""
     return _overloaded("There is not enough free memory for this image at the moment.")
 
 
-def batch_too_large() -> Response:
+def batch_too_large() -> ErrorResponse:
     """The 503 response where other large responses of the batch leave no room for this one."""
     return _overloaded("Large responses to other requests leave no room for this one.")
 
 
-def response_too_large(num_bytes: int, max_bytes: int) -> Response:
+def batch_too_slow() -> ErrorResponse:
+    """The 503 response to an image that the others of its batch left no time for."""
+    return _overloaded("The images before this one have used up the time. Send fewer at a time.")
+
+
+def of_image(error: ErrorResponse, number: int, count: int) -> ErrorResponse:
+    """An image's error as that of its whole request, in which it has that number, from 1."""
+    message = f"Image {number} of {count}: {error.message}"
+    response = _error(error.status, error.code, message, {"image": number})
+    return replace(response, headers=error.headers)
+
+
+def response_too_large(num_bytes: int, max_bytes: int) -> ErrorResponse:
     """The 413 response in place of one that is larger than the server can send."""
     message = (
         f"The response has {num_bytes} bytes; at most {max_bytes} can be sent. "
@@ -82,11 +94,16 @@ def in_form_of(protocol: str | None, response: Response) -> Response:
     """
     if not isinstance(response, ErrorResponse) or protocol not in (KSERVE, OPEN_INFERENCE):
         return response
-    error = Response.json({"error": f"{response.code}: {response.message}"})
+    error = Response.json({"error": protocol_text(response)})
     return replace(response, body=error.body)
 
 
-def _overloaded(reason: str) -> Response:
+def protocol_text(error: ErrorResponse) -> str:
+    """An error as the one string that KServe's protocols have for it."""
+    return f"{error.code}: {error.message}"
+
+
+def _overloaded(reason: str) -> ErrorResponse:
     message = f"{reason} Try again in {RETRY_AFTER_SECONDS} s."
     response = _error(503, "overloaded", message, {"retry_after": RETRY_AFTER_SECONDS})
     return replace(response, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

@@ -73,7 +73,7 @@ FORMATS: Final[dict[str, OutputFormat]] = {
     ),
     "coco": OutputFormat(
         wire.JSON,
-        "COCO annotations: one per class, pixels as compressed RLE; category id = class id",
+        "COCO annotations: one per class, pixels as compressed RLE; category id = class id + 1",
         suffix=".coco.json",
         needs_confidence=True,
     ),
@@ -115,26 +115,32 @@ MEDIA_TYPES: Final[dict[str, str]] = {name: entry.media_type for name, entry in 
 
 def needs_confidence(request: SegmentationRequest) -> bool:
     return (
-        FORMATS[request.output].needs_confidence
+        any(FORMATS[output].needs_confidence for output in request.outputs)
         or request.options.threshold > 0
         or "confidence" in request.tensors.names
     )
 
 
 def needs_original(request: SegmentationRequest) -> bool:
-    return FORMATS[request.output].needs_original
+    return any(FORMATS[output].needs_original for output in request.outputs)
 
 
-def check_response_size(request: SegmentationRequest, size: tuple[int, int]) -> None:
-    """Refuse a photo of (H, W) whose response would be too much text. Raises RequestError 413."""
-    pixels, limit = size[0] * size[1], FORMATS[request.output].max_pixels
-    is_text = not request.tensors.binary.issuperset(request.tensors.names)
-    if is_text and limit is not None and pixels > limit:
-        raise RequestError(
-            413,
-            "answer_too_large",
-            f"The format {request.output} is limited to {limit} pixels, and the image has "
-            f"{pixels}. Downscale it, or request another format: mask and npy have no such limit.",
-            pixels=pixels,
-            max_pixels=limit,
-        )
+def check_response_size(request: SegmentationRequest, pixels: int) -> None:
+    """Refuse photos of so many pixels together if a response would be too much text.
+
+    Raises RequestError 413.
+    """
+    if request.tensors.binary.issuperset(request.tensors.names):
+        return  # no text
+    for output in request.outputs:
+        limit = FORMATS[output].max_pixels
+        if limit is not None and pixels > limit:
+            raise RequestError(
+                413,
+                "answer_too_large",
+                f"The format {output} is limited to {limit} pixels, and the image has "
+                f"{pixels}. Downscale it, or request another format: mask and npy have no such "
+                "limit.",
+                pixels=pixels,
+                max_pixels=limit,
+            )

@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Union
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from serving import wire
+
+if TYPE_CHECKING:
+    from serving.errors import RequestError
+
+
+# A file's bytes, or the pixels themselves: (H, W, 3), RGB.
+ImageData = Union[bytes, npt.NDArray[np.uint8]]
+
+# The name of an image whose file's name nobody has said.
+UNNAMED: Final = "image"
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,8 @@ class HttpRequest:
     `parts` holds the fields of a form under their names; a body that is not a form is the part
     `body`. `path_suffix` is what follows the model and its version in the path. `query` is the
     query string, still percent-encoded, where the engine passes it on as it is; an engine that
-    takes it apart may add its parameters to the parts.
+    takes it apart may add its parameters to the parts. `filenames` are those of parts that are
+    files, where the engine shows them.
     """
 
     id: str
@@ -28,6 +40,7 @@ class HttpRequest:
     parts: Mapping[str, bytes | bytearray]
     path_suffix: str = ""
     query: str = ""
+    filenames: Mapping[str, str] = field(default_factory=dict)  # by the part's name
 
 
 @dataclass(frozen=True)
@@ -48,13 +61,23 @@ class TensorOptions:
 
 
 @dataclass(frozen=True)
-class SegmentationRequest:
-    """An image and how its segmentation is to be sent back."""
+class ImageFile:
+    """An image, or why it could not be taken out of its request; and the name of its file."""
 
-    image: bytes | npt.NDArray[np.uint8]  # a file, or the pixels themselves: (H, W, 3), RGB
-    output: str  # a key of serving.formats.FORMATS
+    data: ImageData | RequestError
+    name: str = UNNAMED
+
+
+@dataclass(frozen=True)
+class SegmentationRequest:
+    """Images and how their segmentations are to be sent back."""
+
+    images: tuple[ImageFile, ...]  # at least one
+    outputs: tuple[str, ...]  # keys of serving.formats.FORMATS, at least one
     options: Options = Options()
     tensors: TensorOptions = TensorOptions()
+    is_list: bool = False  # whether the response holds a list of images, which may be one
+    is_zip: bool = False  # whether Accept asks for a ZIP archive
 
 
 @dataclass(frozen=True)

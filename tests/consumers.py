@@ -31,14 +31,17 @@ def read_coco(body: bytes, preset: Preset, size: Size) -> np.ndarray:
     dataset = json.loads(body)
     (image,) = dataset["images"]
     assert (image["height"], image["width"]) == size
-    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    categories = {category["id"]: category for category in dataset["categories"]}
     mask = np.full(size, void_id(preset.labels))
     for annotation in dataset["annotations"]:
-        assert names[annotation["category_id"]] == preset.labels[annotation["category_id"]]
+        category = categories[annotation["category_id"]]
+        class_id = category["class_id"]
+        assert category["id"] == class_id + 1
+        assert category["name"] == preset.labels[class_id]
         rle = annotation["segmentation"]
         if isinstance(rle, list):
             rle = coco_mask.merge(coco_mask.frPyObjects(rle, *size))
-        mask[coco_mask.decode(rle).astype(bool)] = annotation["category_id"]
+        mask[coco_mask.decode(rle).astype(bool)] = class_id
     return mask
 
 

@@ -23,8 +23,11 @@ from scripts.openapi.schemas import (
     OUTPUT_SCHEMAS,
     SHARE,
     TEXT,
+    any_of,
+    array,
 )
 from serving.formats import FORMATS
+from serving.response.combine import ERROR_SUFFIX
 from serving.response.model_card import model_card
 from serving.types import ModelInfo, Response
 from serving.wire import CARD as CARD_OUTPUT
@@ -36,6 +39,7 @@ from serving.wire import (
     OUTPUT_HEADER,
     PAGE,
     PAGE_MEDIA_TYPE,
+    ZIP,
 )
 
 Json = dict[str, object]
@@ -61,11 +65,19 @@ ANY_ERROR: Json = {
 PATH = "/predictions/segmenter"
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
 
+# One output format, or several.
+OUTPUTS: Json = {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join(FORMATS))}
+
 DESCRIPTION = """\
 An image in, the class of each of its pixels out. The image is the body, a part of a form, or base64
 in JSON. The output format is named by the end of the path (after a version), by a field or JSON key
 `output`, by the header `X-Segmenter-Output`, or chosen by `Accept`. All figures are of the upright
 image, in its own pixels.
+
+Several formats, with commas between, come as files in a ZIP archive. So do several images, the
+parts `image0`, `image1`, ... of a form or the instances of KServe's protocol, in one format that is
+not JSON; in one that is JSON they come as a list, in their protocol as its own. A failed image is
+its error, in the list, or as a file NAME.error.json. At most 32 images share the limits of one.
 
 Where no worker sees the request, TorchServe responds itself, in a JSON form of its own: 500 when a
 form is broken or a worker dies, 503 when the queue is full. 413 over 48 MiB has no body.
@@ -82,7 +94,7 @@ def document(preset: Preset) -> Json:
     segmentation: Json = {
         "description": "The segmentation in the format that was named or chosen.",
         "headers": signature_headers(),
-        "content": response_content(examples),
+        "content": with_several(response_content(examples)),
     }
     responses = {"200": segmentation, **refusals(errors(preset))}
     return {
@@ -217,7 +229,7 @@ def protocol(output: str, examples: Mapping[str, Response], shape: str) -> Json:
 def inputs() -> Json:
     fields: Json = {
         "image": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "output": {"enum": list(FORMATS)},
+        "output": OUTPUTS,
         **{
             name: {"type": "string", "description": text}
             for name, text in OPTION_DESCRIPTIONS.items()
@@ -242,13 +254,14 @@ def inputs() -> Json:
 
 def options() -> list[Json]:
     """Output format and options as headers. In a form or JSON they are in the body."""
-    schemas: Json = {"classes": {"type": "string"}, "threshold": SHARE}
+    schemas: Json = {"classes": TEXT, "threshold": SHARE, "name": TEXT}
     return [
         {
             "name": OUTPUT_HEADER,
             "in": "header",
-            "description": "the output format; without it Accept decides",
-            "schema": {"enum": list(FORMATS)},
+            "description": f"{', '.join(f'`{name}`' for name in FORMATS)}; or several with commas "
+            "between, if they are files; without it Accept decides",
+            "schema": OUTPUTS,
         },
         *(
             {
@@ -279,6 +292,21 @@ def response_content(responses: Mapping[str, Response]) -> Json:
             "examples": {name: example(responses[name], FORMATS[name].content) for name in names},
         }
     return content
+
+
+def with_several(content: Json) -> Json:
+    """The content of responses that may be to several images, or in several formats."""
+    files = ["photo.jpg" + entry.suffix for entry in FORMATS.values() if entry.suffix]
+    several: Json = {}
+    for media_type, one in content.items():
+        if is_json(media_type) and isinstance(one, dict):
+            items = any_of(one["schema"], {"$ref": "#/components/schemas/Error"})
+            one = {**one, "schema": any_of(one["schema"], array(items))}
+        several[media_type] = one
+    several[ZIP] = {
+        "schema": {"description": f"files such as {', '.join(files)}, photo.jpg{ERROR_SUFFIX}"}
+    }
+    return several
 
 
 def example(response: Response, summary: str) -> Json:

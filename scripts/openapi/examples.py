@@ -31,15 +31,17 @@ from serving.formats import FORMATS, check_response_size
 from serving.request.content_encoding import MAX_INFLATED
 from serving.request.parse import parse_request
 from serving.response.encode import encode
+from serving.response.encoder_input import EncoderInput
 from serving.types import (
     DocumentRequest,
     HttpRequest,
+    ImageFile,
     ModelInfo,
     Response,
     Segmentation,
     SegmentationRequest,
 )
-from serving.wire import INFERENCE_HEADER_LENGTH, JSON_SHAPES
+from serving.wire import INFERENCE_HEADER_LENGTH, JSON_SHAPES, MAX_IMAGES
 
 # A grey PNG of 8 x 6 pixels. As text: a new encoding would depend on the version of zlib.
 IMAGE = base64.b64decode(
@@ -81,9 +83,7 @@ def responses(preset: Preset) -> dict[str, Response]:
         Image.new("RGB", (4, 3), "gray"),
     )
     info = ModelInfo(preset.name, "1.0", DIGEST)
-    return {
-        name: encode(SegmentationRequest(b"", name), segmentation, preset, info) for name in FORMATS
-    }
+    return {name: encode(name, EncoderInput(segmentation, preset, info)) for name in FORMATS}
 
 
 def errors(preset: Preset) -> list[Response]:
@@ -92,9 +92,11 @@ def errors(preset: Preset) -> list[Response]:
         refusal(partial(ExampleRequest(*request).parse, preset)) for request in BAD_REQUESTS
     ]
     images = [refusal(partial(decode_image, data)) for data in bad_images()]
-    large = SegmentationRequest(IMAGE, "legacy")
+    two_images = HttpRequest(REQUEST_ID, {}, {"photo": IMAGE, "other": IMAGE})
+    large = SegmentationRequest((ImageFile(IMAGE),), ("legacy",))
     others = [
-        refusal(lambda: check_response_size(large, (6000, 8000))),
+        refusal(lambda: parse_request(two_images, preset.labels)),
+        refusal(lambda: check_response_size(large, 6000 * 8000)),
         refusal(lambda: read_too_late(IMAGE)),
     ]
     ours = [internal_error(REQUEST_ID), out_of_memory(), batch_too_large()]
@@ -150,7 +152,7 @@ BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
     (b"{", JSON, ""),
     (b"[" * 20_000, JSON, ""),
     (b'{"image": "not base64"}', JSON, ""),
-    (b'{"instances": [{"b64": ""}, {"b64": ""}]}', JSON, ""),
+    (b'{"instances": [%s]}' % b",".join([b'""'] * (MAX_IMAGES + 1)), JSON, ""),
     (b'{"inputs": [], "id": 1}', JSON, ""),
     (b'{"image": "", "image": ""}', JSON, ""),
     (b'{"image": "", "treshold": 0.5}', JSON, ""),
@@ -166,6 +168,8 @@ BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
     (IMAGE, {"Accept": "audio/*"}, ""),
     (IMAGE, {"X-Segmenter-Classes": "unicorn"}, ""),
     (IMAGE, {"X-Segmenter-Threshold": "2"}, ""),
+    (IMAGE, {"X-Segmenter-Name": "../photo.jpg"}, ""),
+    (IMAGE, {"X-Segmenter-Output": "mask,kserve"}, ""),
     (IMAGE, {INFERENCE_HEADER_LENGTH: "many"}, ""),
     (
         json.dumps({**json.loads(JSON_SHAPES[2]), "outputs": [{"name": "depth"}]})

@@ -17,6 +17,10 @@ def array(items: Schema, length: int | None = None) -> Schema:
     return {"type": "array", "items": items, **bounds}
 
 
+def any_of(*schemas: Schema) -> Schema:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+
+
 def base64_of(media_type: str) -> Schema:
     return {"type": "string", "contentEncoding": "base64", "contentMediaType": media_type}
 
@@ -57,8 +61,8 @@ PNG: Final = base64_of("image/png")
 
 def coco(segmentation: Schema) -> Schema:
     return record(
-        images=array(record(id=COUNT, width=COUNT, height=COUNT), 1),
-        categories=array(record(id=COUNT, name=TEXT)),
+        images=array(record(id=COUNT, file_name=TEXT, width=COUNT, height=COUNT), 1),
+        categories=array(record(id=COUNT, name=TEXT, class_id=COUNT)),
         annotations=array(
             record(
                 id=COUNT,
@@ -89,13 +93,15 @@ OUTPUT_SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "kserve": record(
         predictions=array(
-            record(
-                size=SIZE,
-                mask=record(b64=PNG),
-                void=COUNT,
-                classes=array(record(id=COUNT, label=TEXT)),
-            ),
-            1,
+            any_of(
+                record(
+                    size=SIZE,
+                    mask=record(b64=PNG),
+                    void=COUNT,
+                    classes=array(record(id=COUNT, label=TEXT)),
+                ),
+                record(error=TEXT),
+            )
         )
     ),
     "open-inference": record(

@@ -1,9 +1,9 @@
-"""What a request's body is: an image, or a JSON document in one of the protocols that are read."""
+"""What a request's body is: images, or a JSON document in one of the protocols that are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving import wire
 from serving.request.content_encoding import decoded
@@ -12,7 +12,7 @@ from serving.request.json_body import parse_json
 from serving.request.kserve import is_kserve
 from serving.request.mistakes import check_not_mistaken
 from serving.request.open_inference import is_open_inference, split_binary
-from serving.request.parts import declared_type, image_part
+from serving.request.parts import declared_type, image_parts, is_numbered
 from serving.types import HttpRequest
 
 
@@ -20,13 +20,18 @@ from serving.types import HttpRequest
 class Body:
     """A request's body; without content where the request has none."""
 
-    data: bytes = b""  # an image's file, or a tensor's bytes behind the document
+    images: Mapping[str, bytes] = field(default_factory=dict)  # by part, those not in a document
+    raw: bytes = b""  # a tensor's bytes behind the document
     document: object = None  # of a body in JSON
     is_json: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return not (self.is_json or self.data)
+        return not (self.is_json or self.images)
+
+    @property
+    def is_list(self) -> bool:
+        return any(map(is_numbered, self.images))
 
     @property
     def fields(self) -> Mapping[str, object]:
@@ -41,22 +46,25 @@ class Body:
 def read_body(request: HttpRequest) -> Body:
     """The body, inflated if it is compressed.
 
-    Raises RequestError: no part is the image, or two may be; its compression or its JSON is not
-    valid; or it is not what its headers say.
+    Raises RequestError: no part is the image, or too many may be; its compression or its JSON is
+    not valid; or it is not what its headers say.
     """
-    part = image_part(request)
-    if not part:
+    images = {part: request.parts[part] for part in image_parts(request)}
+    if not any(images.values()):
         return Body()
     if declared_type(request) != "multipart/form-data":  # whose parts an engine has taken apart
-        part = decoded(part, request.headers.get("content-encoding", ""))
+        encoding = request.headers.get("content-encoding", "")
+        images = {part: decoded(image, encoding) for part, image in images.items()}
+    first = next(iter(images.values()))
     header_length = request.headers.get(wire.INFERENCE_HEADER_LENGTH.lower())
     if header_length is not None:
-        document, raw = split_binary(bytes(part), header_length)
-        return Body(raw, document, is_json=True)
+        document, raw = split_binary(bytes(first), header_length)
+        return Body(raw=raw, document=document, is_json=True)
     if declared_type(request) == wire.JSON:
-        return Body(document=parse_json(part), is_json=True)
-    check_not_mistaken(part, request)
-    return Body(bytes(part))
+        return Body(document=parse_json(first), is_json=True)
+    for image in images.values():
+        check_not_mistaken(image, request)
+    return Body({part: bytes(image) for part, image in images.items()})
 
 
 def protocol_of(document: Mapping[str, object]) -> str | None:

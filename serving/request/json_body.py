@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from serving.errors import RequestError
 from serving.request.numbers import NumberList, set_aside
-from serving.wire import JSON_SHAPES
+from serving.wire import JSON_SHAPES, MAX_IMAGES
 
 # Keys under which an object holds its image: `b64` is TensorFlow Serving's, which KServe v1
 # adopted, and `image_bytes` the input of its examples; `data` is that of TorchServe's own KServe
@@ -63,19 +63,25 @@ def parse_json(data: bytes | bytearray) -> object:
         ) from None
 
 
-def only_item(items: object) -> object:
-    """The single element of a list. Raises RequestError 400 for none and for several."""
+def image_items(items: object) -> list[object]:
+    """A list with an item for each image. Raises RequestError 400 for none, 413 for too many."""
     if not isinstance(items, list) or not items:
         raise image_missing()
-    if len(items) > 1:
+    check_num_images(len(items))
+    return items
+
+
+def check_num_images(count: int) -> None:
+    """Raises RequestError 413."""
+    if count > MAX_IMAGES:
         raise RequestError(
-            400,
-            "one_image_per_request",
-            f"The request holds {len(items)} images. Send one in each request; "
-            "requests that arrive together are computed together.",
-            images=len(items),
+            413,
+            "too_many_images",
+            f"The request holds {count} images; at most {MAX_IMAGES} are read. Send the others in "
+            "requests of their own.",
+            images=count,
+            max_images=MAX_IMAGES,
         )
-    return items[0]
 
 
 def image_field(value: object) -> object:

@@ -8,14 +8,20 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import RequestError
-from serving.request.json_body import decode_base64, image_missing, only_item, parse_json
+from serving.request.json_body import (
+    check_num_images,
+    decode_base64,
+    image_items,
+    image_missing,
+    parse_json,
+)
 from serving.request.names import TENSOR_KEYS, check_names
 from serving.request.numbers import NumberList
 from serving.request.options import quoted
@@ -50,14 +56,21 @@ def split_binary(body: bytes, header_length: str) -> tuple[object, bytes]:
     return document, raw
 
 
-def open_inference_image(document: Mapping[str, object], raw: bytes = b"") -> bytes | Pixels:
-    """The image in a request's only input tensor: a file's bytes, or pixels (H, W, 3), RGB.
+def open_inference_images(
+    document: Mapping[str, object], raw: bytes = b""
+) -> Sequence[bytes | Pixels]:
+    """The images in a request's only input tensor: files' bytes, or pixels (H, W, 3), RGB.
 
-    A file is an element of a BYTES tensor, or all of a UINT8 tensor of shape [N] or [1, N]; pixels
-    are a UINT8 tensor of shape [1, H, W, 3] or [H, W, 3]. `raw` are the bytes behind the JSON, if
-    the tensor is there. Raises RequestError 400.
+    Files are the elements of a BYTES tensor, or one is all of a UINT8 tensor of shape [bytes] or
+    [1, bytes]; pixels are a UINT8 tensor of shape [N, H, W, 3] or [H, W, 3]. `raw` are the bytes
+    behind the JSON, if the tensor is there. Raises RequestError 400, 413.
     """
-    tensor = only_item(document.get("inputs"))
+    tensors = image_items(document.get("inputs"))
+    if len(tensors) > 1:
+        raise _invalid(
+            f"it has {len(tensors)} input tensors; several images are the elements of one, [N]"
+        )
+    (tensor,) = tensors
     if not isinstance(tensor, Mapping):
         raise image_missing()
     check_names(tensor, TENSOR_KEYS, "key in a tensor")
@@ -69,29 +82,51 @@ def open_inference_image(document: Mapping[str, object], raw: bytes = b"") -> by
         )
     datatype = tensor.get("datatype")
     if datatype == "BYTES":
-        return _element(raw) if raw else _base64_element(tensor.get("data"))
+        elements = _raw_elements(raw) if raw else _base64_elements(tensor.get("data"))
+        return _checked_shape(elements, tensor.get("shape"))
     if datatype == "UINT8":
-        return _uint8_image(raw or _listed(tensor.get("data")), tensor.get("shape"))
+        return _uint8_images(raw or _listed(tensor.get("data")), tensor.get("shape"))
     raise _invalid(
-        f"the datatype of the input tensor is {quoted(datatype)}. Send the image's file as BYTES, "
-        "or its pixels as UINT8 of shape [1, height, width, 3]; "
+        f"the datatype of the input tensor is {quoted(datatype)}. Send images' files as BYTES, "
+        "or their pixels as UINT8 of shape [N, height, width, 3]; "
         "the service scales and normalises them itself"
     )
 
 
-def _element(raw: bytes) -> bytes:
-    """The only element of a raw BYTES tensor: its length in 4 bytes, little-endian, and itself."""
-    if len(raw) != 4 + int.from_bytes(raw[:4], "little"):
+def _raw_elements(raw: bytes) -> list[bytes]:
+    """The elements of a raw BYTES tensor: each one's length in 4 bytes, little-endian, and it."""
+    elements: list[bytes] = []
+    position = 0
+    while position < len(raw):
+        check_num_images(len(elements) + 1)
+        begin = position + 4
+        position = begin + int.from_bytes(raw[position:begin], "little")
+        elements.append(raw[begin:position])
+    if position != len(raw):
         raise _invalid(
-            f"after the JSON come {len(raw)} bytes, which should be one tensor of one element: "
-            "its length in 4 bytes, then the image; binary_data_size is both together"
+            f"after the JSON come {len(raw)} bytes, which should be one tensor: of each element "
+            "its length in 4 bytes, then the image; binary_data_size is all together"
         )
-    return raw[4:]
+    return elements
 
 
-def _base64_element(data: object) -> bytes:
-    element = only_item(data)
-    return decode_base64(only_item(element) if isinstance(element, list) else element)
+def _base64_elements(data: object) -> list[bytes]:
+    """Elements one after the other, or each in a list of its own, as of a tensor [N, 1]."""
+    return [
+        decode_base64(item[0] if isinstance(item, list) and len(item) == 1 else item)
+        for item in image_items(data)
+    ]
+
+
+def _checked_shape(elements: list[bytes], shape: object) -> list[bytes]:
+    """The elements, if the shape of several counts as many: [N], or with sides of 1."""
+    sides = shape if isinstance(shape, list) else [shape]
+    if len(elements) > 1 and [side for side in sides if side != 1] != [len(elements)]:
+        raise _invalid(
+            f"the tensor's shape is {quoted(shape)}, and {len(elements)} elements were sent: "
+            f"the shape of these is [{len(elements)}]"
+        )
+    return elements
 
 
 def _listed(data: object) -> bytes:
@@ -100,20 +135,21 @@ def _listed(data: object) -> bytes:
     return data.as_bytes()
 
 
-def _uint8_image(data: bytes, shape: object) -> bytes | Pixels:
+def _uint8_images(data: bytes, shape: object) -> Sequence[bytes | Pixels]:
     sides = _sides(shape)
     if math.prod(sides) != len(data):
         raise _invalid(
             f"a tensor of shape {quoted(sides)} has {math.prod(sides)} values, and "
             f"{len(data)} were sent"
         )
-    without_batch = sides[1:] if sides[0] == 1 and len(sides) > 1 else sides
-    if len(without_batch) == 1:
-        return data
-    if len(without_batch) == 3 and without_batch[2] == 3 and data:
-        return np.frombuffer(data, np.uint8).reshape(without_batch)
+    if len(sides) == 1 or (len(sides) == 2 and sides[0] == 1):
+        return [data]
+    if len(sides) in (3, 4) and sides[-1] == 3 and data:
+        images = np.frombuffer(data, np.uint8).reshape(-1, *sides[-3:])
+        check_num_images(len(images))
+        return list(images)
     raise _invalid(
-        f"the tensor's shape is {quoted(sides)}. Pixels are [1, height, width, 3], in RGB; "
+        f"the tensor's shape is {quoted(sides)}. Pixels are [N, height, width, 3], in RGB; "
         "a file is [number of bytes]"
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 from serving.errors import RequestError
 from serving.types import Options
-from serving.wire import CLASSES, OPTION_HEADERS, OUTPUT, OUTPUT_HEADER, THRESHOLD
+from serving.wire import CLASSES, NAME, OPTION_HEADERS, OUTPUT, OUTPUT_HEADER, THRESHOLD
 
 MAX_NAMES: Final = 65_536  # in a list of classes: as many as a model can have
 
@@ -22,26 +23,14 @@ def read_options(sources: Sequence[Mapping[str, object]], labels: Sequence[str])
     A value is text, as bytes or str, or a JSON value. Empty text counts as absent.
     Raises RequestError 400.
     """
-    classes, threshold = _first(sources, CLASSES), _first(sources, THRESHOLD)
+    classes, threshold = first_value(sources, CLASSES), first_value(sources, THRESHOLD)
     return Options(
         None if classes is None else _class_ids(classes, labels),
         0.0 if threshold is None else _probability(threshold),
     )
 
 
-def header_options(headers: Mapping[str, str]) -> dict[str, object]:
-    """The output format and the options in `headers`, whose names are in lower case."""
-    names = {OUTPUT: OUTPUT_HEADER, **OPTION_HEADERS}
-    return {name: headers.get(header.lower()) for name, header in names.items()}
-
-
-def quoted(value: object) -> str:
-    """A client's value for an error message: ASCII, of bounded length."""
-    text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
-    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
-
-
-def _first(sources: Sequence[Mapping[str, object]], name: str) -> object:
+def first_value(sources: Sequence[Mapping[str, object]], name: str) -> object:
     """The first value of that name other than None and empty text; text is stripped."""
     for source in sources:
         value = source.get(name)
@@ -52,6 +41,22 @@ def _first(sources: Sequence[Mapping[str, object]], name: str) -> object:
         if value is not None and value != "":
             return value
     return None
+
+
+def header_options(headers: Mapping[str, str]) -> dict[str, object]:
+    """The output format and the options in `headers`, whose names are in lower case.
+
+    The name of a file is percent-encoded UTF-8 there, as headers are ASCII.
+    """
+    names = {OUTPUT: OUTPUT_HEADER, **OPTION_HEADERS}
+    values = {name: headers.get(header.lower()) for name, header in names.items()}
+    return {**values, NAME: unquote(values[NAME] or "")}
+
+
+def quoted(value: object) -> str:
+    """A client's value for an error message: ASCII, of bounded length."""
+    text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
+    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
 
 
 def _class_ids(value: object, labels: Sequence[str]) -> frozenset[int]:

@@ -1,32 +1,28 @@
-"""What a request holds: an image, an output format and options; or the name of a document."""
+"""What a request holds: images, output formats and options; or the name of a document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from imaging.errors import UnreadableImage
 from serving import wire
-from serving.errors import RequestError
-from serving.formats import MEDIA_TYPES
 from serving.request.body import Body, read_body
-from serving.request.content_negotiation import (
-    BY_NAME,
-    choose_output,
-    parse_accept,
-    preference,
-)
-from serving.request.huggingface import huggingface_image
-from serving.request.json_body import image_bytes, image_field
-from serving.request.kserve import kserve_image
+from serving.request.content_negotiation import BY_NAME, parse_accept, preference
+from serving.request.file_names import document_names, form_names
+from serving.request.images import images_in
 from serving.request.names import check_document, check_headers
-from serving.request.open_inference import open_inference_image, read_tensor_options
+from serving.request.open_inference import read_tensor_options
 from serving.request.options import header_options, read_options
+from serving.request.outputs import choose_outputs, output_names
 from serving.request.parts import HOW_TO_SEND
 from serving.request.query import query_parameters
-from serving.types import DocumentRequest, HttpRequest, SegmentationRequest, TensorOptions
+from serving.types import (
+    DocumentRequest,
+    HttpRequest,
+    ImageFile,
+    SegmentationRequest,
+    TensorOptions,
+)
 
 # Headers that say that a request has a body (RFC 9112, section 6) and what it is.
 BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
@@ -42,10 +38,10 @@ def parse_request(
 def parse_body(
     body: Body, request: HttpRequest, labels: Sequence[str]
 ) -> SegmentationRequest | DocumentRequest:
-    """The image, the output format and the options that a request names.
+    """The images, the output formats and the options that a request names.
 
-    `labels` are the model's. The format is named by the path's suffix, else by the JSON key, part
-    or query parameter `output`, else by a header, else chosen by Accept, where a JSON document in a
+    `labels` are the model's. Formats are named by the path's suffix, else by the JSON key, part or
+    query parameter `output`, else by a header, else chosen by Accept, where a JSON document in a
     protocol of its own gets that protocol's response if Accept allows it. Options are JSON keys, at
     the top or in `parameters`, else parts, else query parameters, else headers.
     Raises RequestError, or UnreadableImage for an empty body.
@@ -60,68 +56,33 @@ def parse_body(
         query_parameters(request.query),
         header_options(request.headers),
     ]
-    names = [format_name(source.get(wire.OUTPUT)) for source in sources]
-    named = next(filter(None, [format_name(request.path_suffix), *names]), "")
+    names = [output_names(source.get(wire.OUTPUT)) for source in sources]
+    named = next(filter(None, [output_names(request.path_suffix), *names]), ())
     if body.is_empty:
         return DocumentRequest(_document_name(named, request.headers))
-    output = _choose_output(named, request.headers.get("accept"), body.protocol)
+    outputs, is_zip = choose_outputs(named, request.headers.get("accept"), body.protocol)
+    files = _files(body, request, sources)
     return SegmentationRequest(
-        image_in(body),
-        output,
+        files,
+        outputs,
         read_options(sources, labels),
-        read_tensor_options(body.fields) if output == wire.OPEN_INFERENCE else TensorOptions(),
+        read_tensor_options(body.fields) if wire.OPEN_INFERENCE in outputs else TensorOptions(),
+        is_list=body.is_list or len(files) > 1,
+        is_zip=is_zip,
     )
 
 
-def image_in(body: Body) -> bytes | npt.NDArray[np.uint8]:
-    """The image: a file's bytes, or pixels (H, W, 3).
-
-    JSON holds it in one of wire.JSON_SHAPES. Raises RequestError 400: no image, more than one, or
-    not base64.
-    """
-    if not body.is_json:
-        return body.data
-    if body.protocol == wire.KSERVE:
-        return kserve_image(body.fields)
-    if body.protocol == wire.OPEN_INFERENCE:
-        return open_inference_image(body.fields, body.data)
-    if body.protocol == wire.HUGGING_FACE:
-        return huggingface_image(body.fields)
-    return image_bytes(image_field(body.document))
+def _files(
+    body: Body, request: HttpRequest, sources: Sequence[Mapping[str, object]]
+) -> tuple[ImageFile, ...]:
+    if body.images:
+        names = form_names(list(body.images), request, sources)
+        return tuple(map(ImageFile, body.images.values(), names))
+    images = images_in(body)
+    return tuple(map(ImageFile, images, document_names(sources, len(images))))
 
 
-def format_name(value: object) -> str:
-    """The format that a suffix, part, key, parameter or header names; empty where it names none."""
-    if value is None:
-        return ""
-    if isinstance(value, (bytes, bytearray)):
-        value = value.decode("ascii", "replace")
-    if not isinstance(value, str):
-        raise _unknown_output()
-    return value.strip("/ \t\r\n")
-
-
-def _choose_output(named: str, accept: str | None, protocol: str | None) -> str:
-    if not named:
-        first = {} if protocol is None else {protocol: MEDIA_TYPES[protocol]}
-        return choose_output(accept, {**first, **MEDIA_TYPES})
-    if named not in MEDIA_TYPES:
-        raise _unknown_output()
-    return named
-
-
-def _unknown_output() -> RequestError:
-    return RequestError(
-        400,
-        "unknown_output",
-        f"Unknown output format. The formats are {', '.join(MEDIA_TYPES)}; "
-        f"{' and '.join([', '.join(wire.DOCUMENTS[:-1]), wire.DOCUMENTS[-1]])} are for requests "
-        "without an image.",
-        outputs=list(MEDIA_TYPES),
-    )
-
-
-def _document_name(named: str, headers: Mapping[str, str]) -> str:
+def _document_name(named: Sequence[str], headers: Mapping[str, str]) -> str:
     """The document that a request without an image is for: by its name, or by HTML in Accept.
 
     Raises UnreadableImage where it is for none.
@@ -129,8 +90,8 @@ def _document_name(named: str, headers: Mapping[str, str]) -> str:
     An engine need not say which method a request has. One that neither declares a body nor has one
     is taken for a GET; so is one that names HTML in Accept, as every browser does.
     """
-    if named in wire.DOCUMENTS:
-        return named
+    if len(named) == 1 and named[0] in wire.DOCUMENTS:
+        return named[0]
     weight, specificity = preference(parse_accept(headers.get("accept")), wire.PAGE_MEDIA_TYPE)
     declares_body = any(name in headers for name in BODY_HEADERS)
     if not named and weight > 0 and (specificity == BY_NAME or not declares_body):

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imaging.export.coco import coco_dataset
 from imaging.export.json_arrays import json_bytes
 from imaging.export.polygons import class_polygons, coco_polygons
+from imaging.export.rle import CocoRle
+from imaging.export.summary import ClassSummary
 from serving.response.encoder_input import EncoderInput
 
 
 def coco_rle(content: EncoderInput) -> bytes:
     """COCO annotations with the pixels as compressed RLE."""
     objects = content.objects()
-    masks = [entry["rle"] for entry in objects]
-    return json_bytes(coco_dataset(content.size, _categories(content), objects, masks))
+    return _dataset(content, objects, [entry["rle"] for entry in objects])
 
 
 def coco_outlines(content: EncoderInput) -> bytes:
     """COCO annotations with the pixels as polygons."""
     polygons = class_polygons(content.mask)
     objects = content.objects()
-    outlines = [coco_polygons(polygons[entry["id"]]) for entry in objects]
-    return json_bytes(coco_dataset(content.size, _categories(content), objects, outlines))
+    return _dataset(content, objects, [coco_polygons(polygons[entry["id"]]) for entry in objects])
 
 
-def _categories(content: EncoderInput) -> dict[int, str]:
-    labels = enumerate(content.preset.labels)
-    return {index: label for index, label in labels if index != content.label_map.void}
+def _dataset(
+    content: EncoderInput,
+    objects: Sequence[ClassSummary],
+    segmentations: Sequence[CocoRle | list[list[float]]],
+) -> bytes:
+    labels = {
+        class_id: label
+        for class_id, label in enumerate(content.preset.labels)
+        if class_id != content.label_map.void
+    }
+    return json_bytes(coco_dataset(content.name, content.size, labels, objects, segmentations))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from model.preset import Preset
 from serving.formats import FORMATS
 from serving.response import (
     coco,
@@ -20,7 +19,7 @@ from serving.response import (
     summary,
 )
 from serving.response.encoder_input import EncoderInput
-from serving.types import ModelInfo, Response, Segmentation, SegmentationRequest
+from serving.types import Response
 
 # The body, or a whole response where its type or headers depend on the request.
 Encoder = Callable[[EncoderInput], "bytes | Response"]
@@ -44,15 +43,13 @@ ENCODERS: Final[Mapping[str, Encoder]] = {
 }
 
 
-def encode(
-    request: SegmentationRequest, segmentation: Segmentation, preset: Preset, model: ModelInfo
-) -> Response:
-    """The response in the format `request.output`.
+def encode(output: str, content: EncoderInput) -> Response:
+    """The response in the format `output`, a key of FORMATS.
 
-    The segmentation must hold its confidence where formats.needs_confidence(request), its photo
-    where formats.needs_original(request). Raises RequestError 413 where the format cannot hold it.
+    The segmentation must hold its confidence and its photo where the format needs them. Raises
+    RequestError 413 where the format cannot hold it.
     """
-    encoded = ENCODERS[request.output](EncoderInput(request, segmentation, preset, model))
+    encoded = ENCODERS[output](content)
     if isinstance(encoded, Response):
         return encoded
-    return Response(200, FORMATS[request.output].media_type, encoded)
+    return Response(200, FORMATS[output].media_type, encoded)

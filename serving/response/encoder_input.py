@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,17 +12,18 @@ from PIL import Image
 from imaging.export.summary import ClassSummary, class_summaries
 from model.preset import Preset
 from serving.label_map import LabelMap, label_map_of
-from serving.types import ModelInfo, Segmentation, SegmentationRequest
+from serving.types import UNNAMED, ModelInfo, Segmentation, TensorOptions
 
 
 @dataclass(frozen=True)
 class EncoderInput:
-    """A photo's classes, what they mean, which model found them, and what the client requested."""
+    """A photo's classes, what they mean, which model found them, and what the client told of it."""
 
-    request: SegmentationRequest
     segmentation: Segmentation
     preset: Preset
     model: ModelInfo
+    name: str = UNNAMED  # of the photo's file
+    tensors: TensorOptions = field(default_factory=TensorOptions)
 
     @property
     def mask(self) -> npt.NDArray[np.integer]:

@@ -6,6 +6,8 @@ https://github.com/kserve/kserve/blob/master/docs/predict-api/v1/README.md
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from imaging.export.json_arrays import json_bytes
 from imaging.export.rle import column_runs
 from serving.response.encoder_input import EncoderInput
 from serving.response.masks import palette_png
+
+HEAD: Final = b'{"predictions":['
+TAIL: Final = b"]}"
 
 
 def predictions(content: EncoderInput) -> bytes:
@@ -25,4 +30,13 @@ def predictions(content: EncoderInput) -> bytes:
         "void": content.label_map.void,
         "classes": [{"id": index, "label": content.label_map.labels[index]} for index in ids],
     }
-    return json_bytes({"predictions": [prediction]})
+    return HEAD + json_bytes(prediction) + TAIL
+
+
+def joined_predictions(images: Sequence[bytes | str]) -> bytes:
+    """One document of several: of each image its own `predictions`, or its error's message."""
+    entries = [
+        json_bytes({"error": image}) if isinstance(image, str) else image[len(HEAD) : -len(TAIL)]
+        for image in images
+    ]
+    return HEAD + b",".join(entries) + TAIL

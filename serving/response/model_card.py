@@ -44,7 +44,7 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
         "input": {
             "formats": list(READ_FORMATS),
             **asdict(limits),
-            "images_per_request": 1,
+            "images_per_request": wire.MAX_IMAGES,
             "json": list(wire.JSON_SHAPES),
         },
         "void": void_id(preset.labels),

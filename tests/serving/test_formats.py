@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from serving.formats import (
     needs_original,
 )
 from serving.response.encode import ENCODERS, encode
+from serving.response.encoder_input import EncoderInput
 from serving.types import (
+    ImageFile,
     ModelInfo,
     Options,
     Response,
@@ -31,6 +34,10 @@ CONFIDENCE = np.full(MASK.shape, 255, dtype=np.uint8)
 CONFIDENCE[MASK == 2] = 51
 
 
+def requested(output: str) -> SegmentationRequest:
+    return SegmentationRequest((ImageFile(b""),), (output,))
+
+
 def segmentation(request: SegmentationRequest) -> Segmentation:
     """What the pipeline computes for an output: no more than it says that it needs."""
     return Segmentation(
@@ -41,8 +48,7 @@ def segmentation(request: SegmentationRequest) -> Segmentation:
 
 
 def response_in(output: str, preset: Preset, info: ModelInfo) -> Response:
-    request = SegmentationRequest(b"", output)
-    return encode(request, segmentation(request), preset, info)
+    return encode(output, EncoderInput(segmentation(requested(output)), preset, info))
 
 
 def test_every_format_has_its_encoder() -> None:
@@ -64,29 +70,29 @@ def test_each_is_made_of_what_it_needs(output: str, preset: Preset, info: ModelI
 @pytest.mark.parametrize("output", [n for n, entry in FORMATS.items() if entry.needs_confidence])
 def test_the_confidence_is_not_made_up(output: str, preset: Preset, info: ModelInfo) -> None:
     with pytest.raises(ValueError, match="confidence"):
-        encode(SegmentationRequest(b"", output), Segmentation(MASK, None, None), preset, info)
+        encode(output, EncoderInput(Segmentation(MASK, None, None), preset, info))
 
 
 def test_a_threshold_and_a_tensor_need_the_confidence_too() -> None:
-    assert not needs_confidence(SegmentationRequest(b"", "mask"))
-    assert needs_confidence(SegmentationRequest(b"", "mask", Options(threshold=0.1)))
+    assert not needs_confidence(requested("mask"))
+    assert needs_confidence(replace(requested("mask"), options=Options(threshold=0.1)))
     tensors = TensorOptions(names=("mask", "confidence"))
-    assert needs_confidence(SegmentationRequest(b"", "open-inference", tensors=tensors))
+    assert needs_confidence(replace(requested("open-inference"), tensors=tensors))
 
 
 def test_text_for_every_pixel_has_a_limit() -> None:
     for output, form in FORMATS.items():
-        request = SegmentationRequest(b"", output)
-        check_response_size(request, (2000, 2000))
+        request = requested(output)
+        check_response_size(request, 4_000_000)
         if form.max_pixels is None:
-            check_response_size(request, (10_000, 5_000))
+            check_response_size(request, 50_000_000)
             continue
         with pytest.raises(RequestError) as caught:
-            check_response_size(request, (10_000, 5_000))
+            check_response_size(request, 50_000_000)
         assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
         assert "50000000" in caught.value.message
     binary = TensorOptions(binary=frozenset({"mask"}))
-    check_response_size(SegmentationRequest(b"", "open-inference", tensors=binary), (10_000, 5_000))
+    check_response_size(replace(requested("open-inference"), tensors=binary), 50_000_000)
 
 
 def test_media_types_are_the_contracts() -> None:
@@ -144,7 +150,7 @@ def test_confidence(preset: Preset, info: ModelInfo) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_npy(preset: Preset, info: ModelInfo, dtype: type[np.integer]) -> None:
     mask: np.ndarray = np.asfortranarray(MASK.astype(dtype))
-    response = encode(SegmentationRequest(b"", "npy"), Segmentation(mask, None, None), preset, info)
+    response = encode("npy", EncoderInput(Segmentation(mask, None, None), preset, info))
     array = np.load(io.BytesIO(response.body))
     assert array.dtype == dtype
     assert np.array_equal(array, MASK)

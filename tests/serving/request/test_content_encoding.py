@@ -69,7 +69,7 @@ def test_a_photo_and_a_document() -> None:
         headers = {"content-type": content_type, "content-encoding": "gzip"}
         request = parse_request(HttpRequest("", headers, {"body": gzip.compress(body)}), ())
         assert isinstance(request, SegmentationRequest)
-        assert request.image in (PHOTO, b"\xff\xd8\xff")
+        assert request.images[0].data in (PHOTO, b"\xff\xd8\xff")
 
 
 @given(st.binary(max_size=60))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from serving.errors import RequestError
 from serving.request.body import Body
+from serving.request.images import images_in
 from serving.request.json_body import parse_json
-from serving.request.parse import image_in as image_in_body
 from serving.wire import JSON_SHAPES
 
 IMAGE = bytes(range(256))
@@ -34,7 +34,10 @@ JSON = st.recursive(
 
 
 def image_in(document: object) -> object:
-    return image_in_body(Body(document=document, is_json=True))
+    image, *_ = images_in(Body(document=document, is_json=True))
+    if isinstance(image, RequestError):
+        raise image
+    return image
 
 
 def tensor(data: object, **fields: object) -> dict[str, object]:
@@ -82,9 +85,9 @@ def test_the_shapes_told_to_clients_are_read(shape: str) -> None:
         ({"instances": []}, "image_missing"),
         ({"instances": {"b64": BASE64}}, "image_missing"),
         ({"instances": [[BASE64]]}, "image_missing"),
-        ({"instances": [{"b64": BASE64}] * 2}, "one_image_per_request"),
-        ({"inputs": [tensor([BASE64])] * 2}, "one_image_per_request"),
-        ({"inputs": [tensor([BASE64, BASE64])]}, "one_image_per_request"),
+        ({"inputs": [tensor([BASE64])] * 2}, "invalid_inference_request"),
+        ({"inputs": [tensor([BASE64, BASE64])]}, "invalid_inference_request"),
+        ({"inputs": [tensor([BASE64, BASE64], shape=[2, 2])]}, "invalid_inference_request"),
         ({"inputs": [tensor([1.0], datatype="FP32")]}, "invalid_inference_request"),
         ({"inputs": [tensor([])]}, "image_missing"),
         ({"inputs": ["x"]}, "image_missing"),

@@ -61,4 +61,4 @@ def test_a_file_is_none_of_these(name: str) -> None:
         headers = {"content-type": content_type}
         request = parse_request(HttpRequest("", headers, {part: FILES[name]}), ())
         assert isinstance(request, SegmentationRequest)
-        assert request.image == FILES[name]
+        assert request.images[0].data == FILES[name]

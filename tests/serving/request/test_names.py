@@ -65,7 +65,7 @@ def test_an_unknown_key(document: object, name: str, meant: str | None) -> None:
     ],
 )
 def test_what_real_clients_add_is_known(document: object) -> None:
-    assert parsed(document).image == b""
+    assert parsed(document).images[0].data == b""
 
 
 def test_another_subtask_of_hugging_faces() -> None:
@@ -73,7 +73,7 @@ def test_another_subtask_of_hugging_faces() -> None:
 
 
 def test_an_output_in_the_parameters() -> None:
-    assert parsed({"inputs": "", "parameters": {"output": "coco"}}).output == "coco"
+    assert parsed({"inputs": "", "parameters": {"output": "coco"}}).outputs == ("coco",)
 
 
 def test_a_key_that_comes_twice() -> None:
@@ -93,14 +93,14 @@ def test_an_unknown_header_of_ours() -> None:
 class TestQuery:
     def test_options(self) -> None:
         request = parsed({"image": ""}, "output=json&threshold=0.5&classes=ro%61d%2C1")
-        assert (request.output, request.options.threshold) == ("json", 0.5)
+        assert (request.outputs, request.options.threshold) == (("json",), 0.5)
         assert request.options.classes == {0, 1}
 
     def test_the_document_goes_first_and_headers_last(self) -> None:
         header = {"x-segmenter-output": "npy", "x-segmenter-threshold": "0.9"}
         request = parsed({"image": "", "output": "coco"}, "output=json&threshold=0.5", **header)
-        assert (request.output, request.options.threshold) == ("coco", 0.5)
-        assert parsed({"image": ""}, "output=json", **header).output == "json"
+        assert (request.outputs, request.options.threshold) == (("coco",), 0.5)
+        assert parsed({"image": ""}, "output=json", **header).outputs == ("json",)
 
     @pytest.mark.parametrize(
         ("query", "code"),
@@ -119,7 +119,7 @@ class TestQuery:
         if code:
             assert refusal({"image": ""}, query).code == code
         else:
-            assert parsed({"image": ""}, query).image == b""
+            assert parsed({"image": ""}, query).images[0].data == b""
 
     def test_percent_encoding_that_is_none(self) -> None:
         assert query_parameters("classes=%zz+%C3%A9") == {"classes": "%zz \u00e9"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from serving.errors import RequestError
 from serving.request.open_inference import (
-    open_inference_image,
+    open_inference_images,
     read_tensor_options,
     split_binary,
 )
 from serving.request.parse import parse_request
-from serving.types import HttpRequest, SegmentationRequest, TensorOptions
+from serving.types import HttpRequest, ImageFile, SegmentationRequest, TensorOptions
 from serving.wire import INFERENCE_HEADER_LENGTH
 
 PHOTO = b"\xff\xd8\xff\xe0photo"
@@ -38,10 +38,10 @@ def document(**more: object) -> dict[str, object]:
     return {"inputs": [tensor], **more}
 
 
-def open_inference_image_of(body: bytes, header_length: str) -> Any:
+def images_in(body: bytes, header_length: str) -> Sequence[Any]:
     document, raw = split_binary(body, header_length)
     assert isinstance(document, dict)
-    return open_inference_image(document, raw)
+    return open_inference_images(document, raw)
 
 
 def code_of(call: object, *arguments: object) -> str:
@@ -60,17 +60,18 @@ class TestBinary:
             "content-type": "application/octet-stream",
         }
         request = read_request({"body": bytearray(head + ELEMENT)}, headers)
-        assert (request.image, request.output, request.tensors.id) == (PHOTO, "open-inference", "x")
+        assert (request.images, request.tensors.id) == ((ImageFile(PHOTO),), "x")
+        assert request.outputs == ("open-inference",)
 
     def test_json_alone(self) -> None:
         tensor = {"datatype": "BYTES", "data": [base64.b64encode(PHOTO).decode()]}
         head = json.dumps({"inputs": [tensor]}).encode()
         headers = {INFERENCE_HEADER_LENGTH.lower(): str(len(head))}
-        assert read_request({"body": bytearray(head)}, headers).image == PHOTO
+        assert read_request({"body": bytearray(head)}, headers).images == (ImageFile(PHOTO),)
 
     @pytest.mark.parametrize("length", ["", "-1", "x", "9" * 12, "\u0663", "1000"])
     def test_a_length_that_is_none(self, length: str) -> None:
-        assert code_of(open_inference_image_of, b"{}", length) == "invalid_inference_request"
+        assert code_of(images_in, b"{}", length) == "invalid_inference_request"
 
     @pytest.mark.parametrize(
         "element",
@@ -78,13 +79,13 @@ class TestBinary:
     )
     def test_a_tensor_of_another_size(self, element: bytes) -> None:
         head = json.dumps(document()).encode()
-        code = code_of(open_inference_image_of, head + element, str(len(head)))
+        code = code_of(images_in, head + element, str(len(head)))
         assert code == "invalid_inference_request"
 
     @given(st.binary(max_size=60), st.integers(0, 70).map(str) | st.text(max_size=4))
     def test_any_bytes(self, body: bytes, length: str) -> None:
         with suppress(RequestError):
-            open_inference_image_of(body, length)
+            images_in(body, length)
 
 
 class TestTensors:
@@ -149,7 +150,8 @@ class TestProtocol:
         document = {**body, **({"output": named} if named else {})}
         row = {"body": bytearray(json.dumps(document).encode())}
         request = read_request(row, headers)
-        assert (request.image, request.output) == (PHOTO, expected or output)
+        assert request.images == (ImageFile(PHOTO),)
+        assert request.outputs == (expected or output,)
 
 
 PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
@@ -171,15 +173,16 @@ class TestPixels:
     def test_nested_lists(self) -> None:
         tensor = {"shape": [1, 2, 4, 3], "datatype": "UINT8", "data": PIXELS[None].tolist()}
         head = json.dumps({"inputs": [tensor]}).encode()
-        assert np.array_equal(open_inference_image_of(head, str(len(head))), PIXELS)
+        (pixels,) = images_in(head, str(len(head)))
+        assert np.array_equal(pixels, PIXELS)
 
     @pytest.mark.parametrize(
         ("shape", "reason"),
         [
             ([1, 2, 5, 3], "has 30 values, and 24 were sent"),
-            ([1, 3, 2, 4], "Pixels are [1, height, width, 3]"),
-            ([2, 4, 3, 1], "Pixels are [1, height, width, 3]"),
-            ([2, 12], "Pixels are [1, height, width, 3]"),
+            ([1, 3, 2, 4], "Pixels are [N, height, width, 3]"),
+            ([2, 4, 3, 1], "Pixels are [N, height, width, 3]"),
+            ([2, 12], "Pixels are [N, height, width, 3]"),
             ([], "not a list of its sides"),
             ([-1, -24], "not a list of its sides"),
             ([2.0, 12], "not a list of its sides"),
@@ -208,7 +211,7 @@ class TestPixels:
     def test_a_size_that_is_not_that_of_the_bytes(self) -> None:
         tensor = {"shape": [24], "datatype": "UINT8", "parameters": {"binary_data_size": 23}}
         head = json.dumps({"inputs": [tensor]}).encode()
-        code = code_of(open_inference_image_of, head + PIXELS.tobytes(), str(len(head)))
+        code = code_of(images_in, head + PIXELS.tobytes(), str(len(head)))
         assert code == "invalid_inference_request"
 
     def image_of(self, tensor: Mapping[str, object], data: bytes, is_raw: bool) -> Any:
@@ -217,4 +220,5 @@ class TestPixels:
         else:
             tensor = {**tensor, "data": list(data)}
         head = json.dumps({"inputs": [tensor]}).encode()
-        return open_inference_image_of(head + (data if is_raw else b""), str(len(head)))
+        (image,) = images_in(head + (data if is_raw else b""), str(len(head)))
+        return image

@@ -14,7 +14,7 @@ from imaging.errors import ImageError, UnreadableImage
 from serving.errors import RequestError
 from serving.formats import MEDIA_TYPES
 from serving.request.parse import parse_request
-from serving.types import DocumentRequest, HttpRequest, SegmentationRequest
+from serving.types import DocumentRequest, HttpRequest, ImageFile, SegmentationRequest
 
 Parsed = Union[SegmentationRequest, DocumentRequest]
 
@@ -42,6 +42,11 @@ def read_request(
     return request
 
 
+def plain(image: bytes, output: str) -> SegmentationRequest:
+    """One image in one format, without options."""
+    return SegmentationRequest((ImageFile(image),), (output,))
+
+
 def jpeg(**headers: str) -> dict[str, str]:
     return {"content-type": "image/jpeg", "content-length": "9", **headers}
 
@@ -50,14 +55,12 @@ class TestImage:
     @pytest.mark.parametrize("content_type", ["image/jpeg", "", "application/octet-stream"])
     def test_plain_body(self, content_type: str) -> None:
         headers = {"content-length": "9", "content-type": content_type}
-        assert read_request({"body": bytearray(PHOTO)}, headers) == SegmentationRequest(
-            PHOTO, "mask"
-        )
+        assert read_request({"body": bytearray(PHOTO)}, headers) == plain(PHOTO, "mask")
 
     @pytest.mark.parametrize("name", ["image", "file", "data", "body", "photo", ""])
     def test_part_of_a_form_under_any_name(self, name: str) -> None:
         row = {name: bytearray(PHOTO), "output": bytearray(b"json")}
-        assert read_request(row, {"content-type": FORM}) == SegmentationRequest(PHOTO, "json")
+        assert read_request(row, {"content-type": FORM}) == plain(PHOTO, "json")
 
     @pytest.mark.parametrize(
         ("field", "image", "nearest"),
@@ -97,13 +100,13 @@ class TestImage:
     )
     def test_json(self, document: object) -> None:
         headers = {"content-type": "application/json; charset=utf-8", "accept": "image/jpeg"}
-        assert read_request({"body": document}, headers) == SegmentationRequest(PHOTO, "overlay")
+        assert read_request({"body": document}, headers) == plain(PHOTO, "overlay")
 
     @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json"])
     def test_json_as_bytes(self, content_type: str) -> None:
         body = bytearray(b'{"image": "%s", "output": "npy"}' % BASE64.encode())
         request = read_request({"body": body}, {"content-type": content_type})
-        assert request == SegmentationRequest(PHOTO, "npy")
+        assert request == plain(PHOTO, "npy")
 
     def test_photo_declared_as_json(self) -> None:
         with pytest.raises(RequestError) as caught:
@@ -137,25 +140,27 @@ class TestOutput:
     def test_suffix_goes_before_part_and_accept(self, suffix: str) -> None:
         row = {"image": bytearray(PHOTO), "output": bytearray(b"npy")}
         headers = {"content-type": FORM, "accept": "application/json"}
-        assert read_request(row, headers, suffix).output == "overlay"
+        assert read_request(row, headers, suffix).outputs == ("overlay",)
 
     @pytest.mark.parametrize("value", [bytearray(b"npy"), b"npy\r\n"])
     def test_part_goes_before_accept(self, value: object) -> None:
         headers = {"content-type": FORM, "accept": "application/json"}
-        assert read_request({"image": bytearray(PHOTO), "output": value}, headers).output == "npy"
+        assert read_request({"image": bytearray(PHOTO), "output": value}, headers).outputs == (
+            "npy",
+        )
 
     def test_key_goes_before_query_parameter(self) -> None:
         row = {"body": {"image": BASE64, "output": "json"}, "output": bytearray(b"npy")}
-        assert read_request(row, {"content-type": "application/json"}).output == "json"
+        assert read_request(row, {"content-type": "application/json"}).outputs == ("json",)
 
     def test_header_goes_before_accept(self) -> None:
         headers = jpeg(**{"accept": "application/json", "x-segmenter-output": "overlay"})
-        assert read_request({"body": bytearray(PHOTO)}, headers).output == "overlay"
+        assert read_request({"body": bytearray(PHOTO)}, headers).outputs == ("overlay",)
 
     def test_field_goes_before_header(self) -> None:
         headers = {"content-type": FORM, "x-segmenter-output": "overlay"}
         row = {"image": bytearray(PHOTO), "output": bytearray(b"npy")}
-        assert read_request(row, headers).output == "npy"
+        assert read_request(row, headers).outputs == ("npy",)
 
     def test_unknown_header(self) -> None:
         with pytest.raises(RequestError) as caught:
@@ -164,7 +169,7 @@ class TestOutput:
 
     def test_accept_decides_where_the_name_is_empty(self) -> None:
         row = {"image": bytearray(PHOTO), "output": bytearray(b"")}
-        assert read_request(row, jpeg(accept="image/jpeg"), "/").output == "overlay"
+        assert read_request(row, jpeg(accept="image/jpeg"), "/").outputs == ("overlay",)
 
     @pytest.mark.parametrize(
         "name", ["masks", "Mask", "overlay/x", "page", "model", "../mask", "\u00e9"]
@@ -176,7 +181,9 @@ class TestOutput:
         assert caught.value.details["outputs"] == list(MEDIA_TYPES)
         assert caught.value.message.isascii()
 
-    @pytest.mark.parametrize("value", [7, ["mask"], {"name": "mask"}, "masks"])
+    @pytest.mark.parametrize(
+        "value", [7, ["masks"], [7], {"name": "mask"}, "masks", "mask,", "mask,page"]
+    )
     def test_unknown_key(self, value: object) -> None:
         with pytest.raises(RequestError) as caught:
             read_request(
@@ -188,7 +195,7 @@ class TestOutput:
         with pytest.raises(RequestError) as caught:
             read_request({"body": bytearray(PHOTO)}, jpeg(accept="text/html"))
         assert (caught.value.status, caught.value.code) == (406, "not_acceptable")
-        assert read_request({"body": bytearray(PHOTO)}, jpeg(accept=HTML)).output == "mask"
+        assert read_request({"body": bytearray(PHOTO)}, jpeg(accept=HTML)).outputs == ("mask",)
 
 
 class TestViewer:
@@ -247,5 +254,5 @@ def test_any_request_is_parsed_or_refused(
     with suppress(RequestError, ImageError):
         request = parse(row, headers, suffix)
         if isinstance(request, SegmentationRequest):
-            assert type(request.image) is bytes
-            assert request.output in MEDIA_TYPES
+            assert all(type(image.data) is bytes for image in request.images)
+            assert set(request.outputs) <= MEDIA_TYPES.keys()

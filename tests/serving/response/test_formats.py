@@ -13,8 +13,9 @@ from serving.errors import RequestError
 from serving.formats import FORMATS
 from serving.label_map import void_id
 from serving.response.encode import encode
+from serving.response.encoder_input import EncoderInput
 from serving.runtime.stages import select
-from serving.types import ModelInfo, Options, Segmentation, SegmentationRequest, TensorOptions
+from serving.types import ModelInfo, Options, Segmentation, TensorOptions
 from serving.wire import INFERENCE_HEADER_LENGTH
 from tests.consumers import READERS
 
@@ -54,7 +55,7 @@ def test_round_trip(
     info: ModelInfo,
 ) -> None:
     selected = select(segmentation, options, void_id(any_preset.labels))
-    response = encode(SegmentationRequest(b"", output, options), selected, any_preset, info)
+    response = encode(output, EncoderInput(selected, any_preset, info))
     assert response.content_type == FORMATS[output].media_type
     read = READERS[output](response.body, any_preset, SIZE)
     np.testing.assert_array_equal(read, selected.mask)
@@ -63,7 +64,7 @@ def test_round_trip(
 @pytest.mark.parametrize("output", READERS)
 def test_nothing_but_void(output: str, preset: Preset, info: ModelInfo) -> None:
     void = Segmentation(np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), None)
-    response = encode(SegmentationRequest(b"", output), void, preset, info)
+    response = encode(output, EncoderInput(void, preset, info))
     assert not READERS[output](response.body, preset, (3, 4)).any()
 
 
@@ -73,11 +74,11 @@ def test_annotations_are_of_classes_not_of_void(
 ) -> None:
     void = void_id(any_preset.labels)
     selected = select(segmentation, Options(frozenset({2})), void)
-    response = json.loads(encode(SegmentationRequest(b"", output), selected, any_preset, info).body)
+    response = json.loads(encode(output, EncoderInput(selected, any_preset, info)).body)
     if output == "coco":
-        assert [entry["category_id"] for entry in response["annotations"]] == [2]
+        assert [entry["category_id"] for entry in response["annotations"]] == [3]
         categories = [entry["id"] for entry in response["categories"]]
-        assert categories == [index for index in range(3) if index != void]
+        assert categories == [index + 1 for index in range(3) if index != void]
     elif output == "labelstudio":
         assert [region["value"]["brushlabels"] for region in response["result"]] == [["car"]]
     else:
@@ -93,8 +94,7 @@ def test_open_inference_binary(preset: Preset, segmentation: Segmentation, info:
         ),
         frozenset({"mask"}),
     )
-    request = SegmentationRequest(b"", "open-inference", tensors=tensors)
-    response = encode(request, segmentation, preset, info)
+    response = encode("open-inference", EncoderInput(segmentation, preset, info, tensors=tensors))
     assert response.content_type == "application/octet-stream"
     length = int(response.headers[INFERENCE_HEADER_LENGTH])
     document = json.loads(response.body[:length])
@@ -110,8 +110,8 @@ def test_open_inference_of_many_classes(preset: Preset, info: ModelInfo) -> None
     mask = np.array([[0, 300]], np.int32)
     many = replace(preset, labels=tuple(map(str, range(301))), palette=((0, 0, 0),) * 301)
     for binary, expected in ((frozenset[str](), [0, 300]), (frozenset({"mask"}), None)):
-        request = SegmentationRequest(b"", "open-inference", tensors=TensorOptions(binary=binary))
-        response = encode(request, Segmentation(mask, None, None), many, info)
+        segmentation, tensors = Segmentation(mask, None, None), TensorOptions(binary=binary)
+        response = encode("open-inference", EncoderInput(segmentation, many, info, tensors=tensors))
         (tensor,) = json.loads(response.body[: response.body.rindex(b"]") + 2])["outputs"]
         assert tensor["datatype"] == "INT32"
         assert tensor.get("data") == expected
@@ -124,13 +124,13 @@ def test_boxes_that_overlap_are_bounded(preset: Preset, info: ModelInfo) -> None
         mask = np.zeros((side, side), np.uint8)
         mask[:2, :2] = mask[-2:, -2:] = [[1, 2], [2, 1]]
         found = Segmentation(mask, np.zeros_like(mask), None)
-        request = SegmentationRequest(b"", "cvat")
+        content = EncoderInput(found, preset, info)
         if is_within:
-            read = READERS["cvat"](encode(request, found, preset, info).body, preset, mask.shape)
+            read = READERS["cvat"](encode("cvat", content).body, preset, mask.shape)
             np.testing.assert_array_equal(read, mask)
         else:
             with pytest.raises(RequestError, match="cvat is limited to 16000000 pixels") as caught:
-                encode(request, found, preset, info)
+                encode("cvat", content)
             assert (caught.value.status, caught.value.code) == (413, "answer_too_large")
 
 
@@ -142,11 +142,9 @@ def test_scores_are_mean_confidences(
         label: segmentation.confidence[segmentation.mask == index].mean() / 255
         for index, label in enumerate(preset.labels)
     }
-    entries = json.loads(
-        encode(SegmentationRequest(b"", "huggingface"), segmentation, preset, info).body
-    )
+    entries = json.loads(encode("huggingface", EncoderInput(segmentation, preset, info)).body)
     assert {entry["label"]: entry["score"] for entry in entries} == pytest.approx(expected)
-    shapes = json.loads(encode(SegmentationRequest(b"", "cvat"), segmentation, preset, info).body)
+    shapes = json.loads(encode("cvat", EncoderInput(segmentation, preset, info)).body)
     assert {shape["label"] for shape in shapes} == {"road", "car"}
     for shape in shapes:
         assert float(shape["confidence"]) == pytest.approx(expected[shape["label"]], abs=1e-4)

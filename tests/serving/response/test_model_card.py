@@ -25,6 +25,6 @@ def test_it_says_what_a_client_has_to_know(preset: Preset, info: ModelInfo) -> N
     assert card["preprocessing"]["max_aspect"] == 4
     assert [output["name"] for output in card["outputs"]] == [*MEDIA_TYPES, "page", "model"]
     assert card["void"] == 0
-    assert {option["name"] for option in card["options"]} == {"classes", "threshold"}
+    assert {option["name"] for option in card["options"]} == {"classes", "threshold", "name"}
     limits_of = {output["name"]: output.get("max_pixels") for output in card["outputs"]}
     assert (limits_of["mask"], limits_of["legacy"]) == (None, 4_000_000)

@@ -21,7 +21,7 @@ from model import optimize_for_inference
 from model.normalization import normalize
 from model.preset import build_network
 from serving.errors import response_too_large
-from serving.runtime.exchange import Exchange
+from serving.runtime.exchange import Exchange, ImageExchange
 from serving.runtime.service import SegmentationService, load_service
 from serving.telemetry.metrics import BatchStats
 from serving.types import HttpRequest, Response
@@ -149,12 +149,12 @@ def test_a_lost_gpu_is_looked_for_after_the_forward_and_after_the_masks(
     stages: list[str] = []
     forward, mask = service.forward, service.mask
 
-    def noted_forward(exchanges: Sequence[Exchange], stats: BatchStats) -> None:
-        forward(exchanges, stats)
+    def noted_forward(exchanges: Sequence[Exchange], stats: BatchStats, deadline: float) -> None:
+        forward(exchanges, stats, deadline)
         stages.append("forward")
 
-    def noted_mask(exchange: Exchange) -> None:
-        mask(exchange)
+    def noted_mask(image: ImageExchange) -> None:
+        mask(image)
         stages.append("mask")
 
     monkeypatch.setattr(service, "forward", noted_forward)
