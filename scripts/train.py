@@ -38,7 +38,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--coarse", type=float, default=0.0, help="share of steps at twice the output stride")
     add("--augmentation", choices=sorted(AUGMENTATIONS), default="mild")
     add("--aux-head", action="store_true", help="train with an auxiliary head, then drop it")
-    add("--mix-style", action="store_true", help="mix channel statistics between the crops")
     add("--batch", type=int, default=8, help="crops in a step; at least 2, for the batch norms")
     add("--crop", type=int, nargs=2, default=(256, 352), metavar=("H", "W"), help="px")
     add("--lr", type=float, default=1e-3, help="highest learning rate of AdamW")
@@ -68,7 +67,6 @@ def run(options: argparse.Namespace) -> None:
         peak_lr=options.lr,
         weight_decay=options.weight_decay,
         aux_head=options.aux_head,
-        mix_style=options.mix_style,
         init=options.init,
         seed=options.seed,
         workers=options.workers,

@@ -6,7 +6,7 @@ of one drive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 Range = tuple[float, float]
@@ -37,38 +37,36 @@ class Augmentation:
     noise: float = 0.0  # largest standard deviation, of white; half of the crops are noisy
     erased: float = 0.0  # share of the crops with erased rectangles
     pasted: float = 0.0  # share of the crops with objects of rare classes from another crop
-    class_mix: float = 0.0  # share of the crops with half of all classes from another crop
 
 
 # Scales lie around three quarters of the preset's input size: a network does best on objects a
 # little larger than those it was trained on (Touvron et al., 2019,
 # https://arxiv.org/abs/1906.06423; 0.7 points of mIoU on CamVid's val).
-MILD: Final = Augmentation(
-    scale=(0.375, 1.5),
-    channel_gain=(0.85, 1.15),
-    brightness=(0.5, 1.5),
-    saturation=(0.3, 1.6),
-    contrast=(0.6, 1.5),
-    gamma=(0.6, 1.7),
-)
-
-STRONG: Final = Augmentation(
-    scale=(0.55, 1.5),
-    stretch=1.25,
-    rotation=8.0,
-    shear=0.1,
-    channel_gain=(0.8, 1.2),
-    channel_mix=0.08,
-    brightness=(0.35, 1.6),
-    saturation=(0.0, 1.8),
-    contrast=(0.5, 1.6),
-    gamma=(0.5, 1.7),
-    shade=0.6,
-    glare=0.6,
-    blur=1.5,
-    noise=0.05,
-    erased=0.3,
-    pasted=0.4,
-)
-
-AUGMENTATIONS: Final = {"mild": MILD, "strong": STRONG, "mixed": replace(STRONG, class_mix=0.4)}
+AUGMENTATIONS: Final = {
+    "mild": Augmentation(
+        scale=(0.375, 1.5),
+        channel_gain=(0.85, 1.15),
+        brightness=(0.5, 1.5),
+        saturation=(0.3, 1.6),
+        contrast=(0.6, 1.5),
+        gamma=(0.6, 1.7),
+    ),
+    "strong": Augmentation(
+        scale=(0.55, 1.5),
+        stretch=1.25,
+        rotation=8.0,
+        shear=0.1,
+        channel_gain=(0.8, 1.2),
+        channel_mix=0.08,
+        brightness=(0.35, 1.6),
+        saturation=(0.0, 1.8),
+        contrast=(0.5, 1.6),
+        gamma=(0.5, 1.7),
+        shade=0.6,
+        glare=0.6,
+        blur=1.5,
+        noise=0.05,
+        erased=0.3,
+        pasted=0.4,
+    ),
+}

@@ -31,13 +31,14 @@ class SampleTensors:
     blur: Tensor  # (B, 1)
     noise: Tensor  # (B, 1, 1, 1)
     erased: Tensor  # (B, MAX_ERASED, 4, 1, 1)
-    pasted: Tensor  # (B, VOID + 1)
+    pasted: Tensor  # (B, 1, 1)
 
 
 class Cropper:
     """Cuts, augments and normalises the crops of samples.
 
-    The frames stay on their device. `size` (h, w) is the crops', px.
+    The frames stay on their device. `size` (h, w) is the crops', px; objects of the class ids
+    `rare` are pasted between crops.
     """
 
     def __init__(
@@ -45,12 +46,16 @@ class Cropper:
         frames: Sequence[LabelledImage],
         preset: Preset,
         size: tuple[int, int],
+        rare: Sequence[int],
     ) -> None:
         self.frames = frames
         self.size = size
         self.device = frames[0].image.device
         self.mean = torch.tensor(preset.mean, device=self.device).view(3, 1, 1)
         self.std = torch.tensor(preset.std, device=self.device).view(3, 1, 1)
+        self.is_rare = torch.zeros(VOID + 1, dtype=torch.bool)
+        self.is_rare[list(rare)] = True
+        self.is_rare = self.is_rare.to(self.device)
         # Crops take their noise from one tile, as random generators differ between devices.
         tile = (3, 2 * size[0], 2 * size[1])
         noise = torch.randn(tile, generator=torch.Generator().manual_seed(0))
@@ -83,12 +88,12 @@ class Cropper:
         return torch.cat(images), torch.cat(targets)
 
     def paste(self, image: Tensor, target: Tensor, pasted: Tensor) -> tuple[Tensor, Tensor]:
-        """Paste the pixels of some classes from the previous crop of the batch, in the same place.
+        """Paste the pixels of rare classes from the previous crop of the batch, in the same place.
 
         Copy-paste (Ghiasi et al., 2021, https://arxiv.org/abs/2012.07177), for semantic masks.
         """
         donor, donor_target = image.roll(1, 0), target.roll(1, 0)
-        where = pasted.gather(1, donor_target.flatten(1)).view_as(donor_target)
+        where = self.is_rare[donor_target] & pasted
         return torch.where(where[:, None], donor, image), torch.where(where, donor_target, target)
 
     def add_noise(self, image: Tensor, samples: Sequence[Sample], strength: Tensor) -> Tensor:
@@ -134,7 +139,7 @@ def upload(samples: Sequence[Sample], device: torch.device) -> SampleTensors:
         blur=send("blur", 1),
         noise=send("noise", 1, 1, 1),
         erased=send("erased", 1, 1),
-        pasted=send("pasted"),
+        pasted=send("pasted", 1, 1),
     )
 
 

@@ -98,7 +98,6 @@ def draw_crops(
         settings.augmentation,
         settings.crop,
         preset.short_side,
-        rare,
         settings.seed,
     )
     batches: DataLoader[Sample] = DataLoader(
@@ -109,7 +108,7 @@ def draw_crops(
         collate_fn=list,
     )
     on_device = [LabelledImage(i.image.to(device), i.target.to(device)) for i in images]
-    return map(Cropper(on_device, preset, settings.crop), batches)
+    return map(Cropper(on_device, preset, settings.crop, rare), batches)
 
 
 def run_steps(

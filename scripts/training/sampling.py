@@ -50,14 +50,14 @@ class Sample:
     noise: float  # standard deviation, of white
     noise_corner: tuple[int, int]  # (y, x), px: where the crop's noise begins in the noise tile
     erased: Floats  # (MAX_ERASED, 4): left, top, right, bottom; an empty rectangle is all 0
-    pasted: npt.NDArray[np.bool_]  # (VOID + 1,): class ids whose pixels another crop gives
+    pasted: bool
 
 
 class Samples(Dataset[Sample]):
     """Sample number -> sample, over frames whose targets are uint8 (H, W).
 
     Each epoch shows every frame once, in an order of its own. `size` (h, w) is the crops', px;
-    `short_side` the preset's, px; `rare` the class ids whose objects are pasted between crops.
+    `short_side` the preset's, px.
     """
 
     def __init__(
@@ -66,14 +66,12 @@ class Samples(Dataset[Sample]):
         augmentation: Augmentation,
         size: tuple[int, int],
         short_side: int,
-        rare: Sequence[int],
         seed: int,
     ) -> None:
         self.targets = targets
         self.augmentation = augmentation
         self.size = size
         self.short_side = short_side
-        self.is_rare = np.isin(np.arange(VOID + 1), rare)
         self.seed = seed
 
     @cached_property
@@ -109,7 +107,7 @@ class Samples(Dataset[Sample]):
             noise=occurs(0.5, rng) * rng.uniform(0, ranges.noise),
             noise_corner=(int(rng.integers(self.size[0])), int(rng.integers(self.size[1]))),
             erased=draw_erased(ranges, rng),
-            pasted=draw_pasted(ranges, self.is_rare, rng),
+            pasted=occurs(ranges.pasted, rng),
         )
 
 
@@ -210,17 +208,3 @@ def draw_erased(ranges: Augmentation, rng: np.random.Generator) -> Floats:
     corners = np.concatenate((middles - sides, middles + sides), axis=1)
     boxes: Floats = (corners * is_erased[:, None]).astype(np.float32)
     return boxes
-
-
-def draw_pasted(
-    ranges: Augmentation, is_rare: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    """(VOID + 1,): the rare class ids, or half of all, or none; never VOID.
-
-    Half of all is ClassMix (Olsson et al., 2021, https://arxiv.org/abs/2007.07936).
-    """
-    pasted = is_rare & occurs(ranges.pasted, rng)
-    if occurs(ranges.class_mix, rng):
-        pasted = rng.random(VOID + 1) < 0.5
-        pasted[VOID] = False
-    return pasted

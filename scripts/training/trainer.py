@@ -19,7 +19,6 @@ from model.preset import Preset
 from model.segmenter import Segmenter
 from scripts.training.augmentation import Augmentation
 from scripts.training.losses import segmentation_loss
-from scripts.training.mix_style import add_mix_style
 from scripts.training.network import build, copy_strides, initialise, mixed_precision
 from scripts.training.schedule import learning_rate_factor
 
@@ -46,7 +45,6 @@ class Settings:
     peak_lr: float
     weight_decay: float
     aux_head: bool
-    mix_style: bool
     init: str | None  # a checkpoint's path or a preset's name; None: from scratch
     seed: int
     workers: int  # processes that draw samples
@@ -85,8 +83,6 @@ class Trainer:
             initialise(self.net, settings.init)
         self.net.to(device).to(memory_format=torch.channels_last)
         self.average = running_average(self.net)
-        if settings.mix_style:
-            add_mix_style(self.net)
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(),
             lr=settings.peak_lr,

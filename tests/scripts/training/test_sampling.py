@@ -15,7 +15,7 @@ SIZE = (40, 56)
 
 def samples_of(augmentation: Augmentation, seed: int = 0) -> Samples:
     targets = [draw(number)[1] for number in range(6)]
-    return Samples(targets, augmentation, SIZE, short_side=64, rare=[2], seed=seed)
+    return Samples(targets, augmentation, SIZE, short_side=64, seed=seed)
 
 
 def is_same(one: Sample, other: Sample) -> bool:
@@ -51,7 +51,7 @@ def test_an_augmentation_without_ranges_changes_nothing_but_the_side() -> None:
         assert not sample.shade.any()
         assert sample.glare[3] == 0
         assert not sample.erased.any()
-        assert not sample.pasted.any()
+        assert not sample.pasted
         # The crop's share of the frame, upright or mirrored.
         np.testing.assert_allclose(
             np.abs(sample.transform[:, :2]), np.diag((56 / 96, 40 / 64)), atol=1e-6
@@ -72,6 +72,6 @@ def test_balanced_crops_find_a_single_pixel() -> None:
 
 def test_a_frame_of_only_void_has_crops() -> None:
     samples = Samples(
-        [np.full((64, 96), VOID, np.uint8)], AUGMENTATIONS["strong"], SIZE, 64, [], seed=0
+        [np.full((64, 96), VOID, np.uint8)], AUGMENTATIONS["strong"], SIZE, short_side=64, seed=0
     )
     assert samples[3].frame == 0
