@@ -176,7 +176,7 @@ def test_exif_orientation_is_respected(model: RunningModel) -> None:
         ("", {"data": CORRUPT}, 400, "image_corrupt"),
         ("", {"json": {"picture": B64}}, 400, "image_missing"),
         ("", {"json": {"image": "no base64!"}}, 400, "invalid_base64"),
-        ("", {"json": {"instances": [{"b64": B64}] * 2}}, 400, "one_image_per_request"),
+        ("", {"files": {"a": PHOTO, "b": PHOTO}}, 400, "one_image_per_request"),
         (
             "",
             {"data": b"{nonsense", "headers": {"Content-Type": "application/json"}},

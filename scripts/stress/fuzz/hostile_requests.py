@@ -18,7 +18,19 @@ from serving.formats import FORMATS
 
 MEDIA_RANGES: Final = (
     *("image/png", "image/jpeg", "application/json", "application/x-npy", "text/html", "*/*"),
-    *("image/*", "image/webp", "application/*", "video/mp4", "*", "*/png", "image", "/", ";", ""),
+    *(
+        "application/zip",
+        "image/*",
+        "image/webp",
+        "application/*",
+        "video/mp4",
+        "*",
+        "*/png",
+        "image",
+        "/",
+        ";",
+        "",
+    ),
 )
 QUALITY_VALUES: Final = (
     *("", ";q=0", ";q=1", ";q=0.5", ";q=.5", ";q=2", ";q=-1", ";q=nan", ";q=", ";a=b;q=0.1"),
@@ -136,6 +148,38 @@ def form_body(random: Random, seed: int) -> HostileRequest:
     return HostileRequest(seed, "multipart", request_bytes(body, headers))
 
 
+def several(random: Random, seed: int) -> HostileRequest:
+    """Several images or several formats, of which some are hostile."""
+    count = random.choice((1, 2, 5, 33))
+    images = [valid(random) for _ in range(count)]
+    if count < 33 and random.random() < 0.5:
+        images[-1] = hostile_image(random)[1][:100_000]
+    names = random.choices(("a.jpg", "../a", "a" * 300, "\u00e9/b", "", "C:\\x"), k=count)
+    outputs = ",".join(random.choices(OUTPUT_FORMATS, k=random.choice((1, 2, 12))))
+    if random.random() < 0.5:
+        numbers = random.sample(range(1000), count)
+        parts = [
+            *(Part(f"image{n}", image) for n, image in zip(numbers, images)),
+            *(Part(f"name{n}", name.encode()) for n, name in zip(numbers, names)),
+            Part("output", outputs.encode()),
+        ]
+        declared = "multipart/form-data; boundary=" + BOUNDARY.decode()
+        body = multipart(random.sample(parts, len(parts)), "image/jpeg")
+        return HostileRequest(seed, "several", request_bytes(body, {"Content-Type": declared}))
+    texts = [base64.b64encode(image).decode() for image in images]
+    shape = random.choice(([count], [1, count], [-1], count))
+    tensor = {"name": "image", "shape": shape, "datatype": "BYTES", "data": texts}
+    document: dict[str, object] = {"inputs": [tensor]}
+    if random.random() < 0.5:
+        document = {"instances": [{"b64": text} for text in texts]}
+    document["name"] = random.choice((names, names[0], None))
+    if random.random() < 0.5:
+        document["output"] = random.choice((outputs, outputs.split(",")))
+    body = json.dumps(document).encode()
+    headers = {"Content-Type": "application/json", "Accept": random.choice(MEDIA_RANGES[:6])}
+    return HostileRequest(seed, "several", request_bytes(body, headers))
+
+
 def urlencoded(random: Random, seed: int) -> HostileRequest:
     """What `curl --data-binary` makes of a file: bytes that are declared as a form."""
     fields = b"&".join(
@@ -241,6 +285,7 @@ REQUEST_MAKERS: Final[dict[Callable[[Random, int], HostileRequest], int]] = {
     image_body: 60,
     json_body: 12,
     form_body: 8,
+    several: 4,
     urlencoded: 2,
     odd_headers: 6,
     accept: 4,

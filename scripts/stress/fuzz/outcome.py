@@ -80,9 +80,13 @@ def without_payload(outcome: Outcome) -> Outcome:
 
 
 def is_json_error(body: bytes) -> bool:
-    """Whether the body is {"error": {"code": ..., "message": ...}} without a traceback."""
+    """Whether the body is {"error": {"code": ..., "message": ...}} without a traceback.
+
+    In KServe's protocols it is {"error": "code: message"}.
+    """
     try:
         error = json.loads(body)["error"]
-        return {"code", "message"} <= error.keys() and b"Traceback" not in body
+        complete = ": " in error if isinstance(error, str) else {"code", "message"} <= error.keys()
+        return complete and b"Traceback" not in body
     except (ValueError, LookupError, AttributeError, TypeError):
         return False

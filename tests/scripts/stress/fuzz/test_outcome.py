@@ -57,6 +57,8 @@ def http(status: int, body: bytes, head: bytes = b"") -> bytes:
     [
         (http(200, b"mask", SIGNED), "200", None),
         (http(413, FROM_HANDLER.body, SIGNED), "413", None),
+        (http(400, b'{"error": "image_empty: No image."}', SIGNED), "400", None),
+        (http(400, b'{"error": "?"}', SIGNED), "400", "an error that is not the service's JSON"),
         (http(400, b"Traceback", SIGNED), "400", "an error that is not the service's JSON"),
         (http(404, b"", b""), "404 frontend", None),
         (http(500, b'{"type": "ErrorDataDecoderException"}'), "500 frontend", None),
