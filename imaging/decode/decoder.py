@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from imaging.colour.encoding import ColourEncoding
+from imaging.colour.srgb import to_srgb
 from imaging.decode.budget import PixelBudget
-from imaging.decode.colour import to_rgb
+from imaging.decode.canvas import Canvas
 from imaging.decode.header import ImageHeader, check_structure, read_header
 from imaging.decode.limits import (
     BYTES_PER_PIXEL,
@@ -26,7 +28,9 @@ from imaging.decode.limits import (
     check_size,
 )
 from imaging.decode.orientation import transposition
-from imaging.decode.readers import PILLOW_TOO_LARGE, open_reader
+from imaging.decode.png.colour import has_profile
+from imaging.decode.png.samples import eight_bit_image
+from imaging.decode.readers import PILLOW_TOO_LARGE, GifFile, PngFile, open_reader
 from imaging.decode.tiff.reader import SampledTiff
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
 
@@ -71,28 +75,41 @@ def decoded_image(
         image = _open(data, header, limits)
     with budget.spend(_num_pixels(image, header)):
         with _image_errors(header, limits):
-            decoded = _decode(image)
+            decoded = _decode(image, header)
         del image  # else it would live through the block, next to its upright copy
         yield decoded
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image -> its pixels alone, as 8-bit RGB and upright.
+def upright_rgb(
+    image: Image.Image,
+    encoding: ColourEncoding | None = None,
+    canvas: Canvas | None = None,
+) -> Image.Image:
+    """A loaded image -> its pixels alone, as 8-bit sRGB and upright.
 
     The file's comments and colour profile must not reach what is made from the pixels.
     """
     turn = transposition(image)
-    rgb = to_rgb(image)
+    rgb = to_srgb(image, encoding)
     rgb.info.clear()
+    if canvas is not None:
+        rgb = canvas.lay_out(rgb)
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _decode(image: ImageFile.ImageFile | SampledTiff) -> DecodedImage:
+def _decode(image: ImageFile.ImageFile | SampledTiff, header: ImageHeader) -> DecodedImage:
     if isinstance(image, SampledTiff):
         picture, valid = image.read()
         return DecodedImage(upright_rgb(picture), valid)
     image.load()
-    return DecodedImage(upright_rgb(image))
+    if isinstance(image, PngFile) and header.png:
+        if not has_profile(header.png.chunks):
+            image.info.pop("icc_profile", None)
+        picture, encoding = eight_bit_image(image, header.png, header.encoding, image.file)
+        return DecodedImage(upright_rgb(picture, encoding, header.canvas))
+    encoding = None if "icc_profile" in image.info else header.encoding
+    canvas = image.canvas if isinstance(image, GifFile) else header.canvas
+    return DecodedImage(upright_rgb(image, encoding, canvas))
 
 
 def _open(data: bytes, header: ImageHeader, limits: Limits) -> ImageFile.ImageFile | SampledTiff:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
 from typing import Final
 
-from imaging.decode import jpeg, png, webp
+from imaging.colour.encoding import ColourEncoding, encoding_of_code_points
+from imaging.decode import isobmff, jpeg, webp
+from imaging.decode.bmp.header import read_header as read_bmp_header
 from imaging.decode.camera_raw import refuse_raw, refuse_raw_tiff
+from imaging.decode.canvas import Canvas
 from imaging.decode.formats import ImageFormat, format_of
+from imaging.decode.isobmff import IsobmffStructure
 from imaging.decode.jpeg import JpegStructure
-from imaging.decode.png import PngStructure
+from imaging.decode.png import structure as png
+from imaging.decode.png.apng import first_frame
+from imaging.decode.png.colour import encoding_of_chunks
+from imaging.decode.png.structure import PngStructure
 from imaging.decode.tiff import structure as tiff
 from imaging.decode.tiff.directory import TiffDirectory, full_picture, read_directories
+from imaging.errors import ImageError
 
 # How a frame of an animation begins. Pixels look like this by chance once in 16 MB.
 FRAME_MARKS: Final[dict[ImageFormat, bytes]] = {
@@ -42,10 +51,14 @@ class ImageHeader:
     num_bytes: int
     ends_early: bool  # before the end that it announces
     num_frames: int  # counted, not decoded; 1 where it is no animation
-    canvas_size: tuple[int, int] | None  # (width, height) px, of a WebP
+    canvas: Canvas | None  # of an animation; a GIF's is its reader's to tell
+    canvas_size: tuple[int, int] | None  # (width, height) px of what is allocated besides the size
+    encoding: ColourEncoding | None  # of the colours, if it is not sRGB; a profile wins but in PNG
+    frame: bytes | None = field(repr=False)  # a file of its own, that of an APNG's first frame
     jpeg: JpegStructure | None
     png: PngStructure | None
     tiff: TiffDirectory | None
+    isobmff: IsobmffStructure | None  # of AVIF and HEIC
 
     @property
     def tile_size(self) -> tuple[int, int]:
@@ -57,20 +70,29 @@ def read_header(data: bytes) -> ImageHeader:
     """Takes any bytes; of damaged ones the header tells what there is. Raises UnsupportedImage."""
     refuse_raw(data)
     name = format_of(data)
+    frame, canvas = (name == "PNG" and first_frame(data)) or (None, None)
     directory = None
     if name == "TIFF":
         directories = read_directories(data)
         refuse_raw_tiff(directories)
         directory = full_picture(directories)
+    boxes = isobmff.read_structure(data) if name in ("AVIF", "HEIC") else None
+    chunks = png.read_structure(frame or data) if name == "PNG" else None
+    if name == "WebP":
+        canvas = webp.canvas_of_animation(data)
     return ImageHeader(
         format=name,
         num_bytes=len(data),
         ends_early=tiff.ends_early(directory) if directory else _ends_early(data, name),
         num_frames=_count_frames(data, name),
-        canvas_size=webp.canvas_size(data) if name == "WebP" else None,
+        canvas=canvas,
+        canvas_size=_canvas_size(data, name, canvas, boxes),
+        encoding=_encoding(chunks, boxes),
+        frame=frame,
         jpeg=jpeg.read_structure(data) if name == "JPEG" else None,
-        png=png.read_structure(data) if name == "PNG" else None,
+        png=chunks,
         tiff=directory,
+        isobmff=boxes,
     )
 
 
@@ -85,6 +107,24 @@ def check_structure(header: ImageHeader) -> None:
         png.check_structure(header.png)
     if header.tiff:
         tiff.check_structure(header.tiff)
+    if header.isobmff:
+        isobmff.check_structure(header.isobmff, header.format)
+
+
+def _canvas_size(
+    data: bytes, name: ImageFormat, canvas: Canvas | None, boxes: IsobmffStructure | None
+) -> tuple[int, int] | None:
+    if name == "WebP":
+        return webp.canvas_size(data)
+    return boxes.size if boxes else canvas.size if canvas else None
+
+
+def _encoding(chunks: PngStructure | None, boxes: IsobmffStructure | None) -> ColourEncoding | None:
+    if chunks:
+        return encoding_of_chunks(chunks.chunks)
+    if boxes and boxes.code_points:
+        return encoding_of_code_points(*boxes.code_points)
+    return None
 
 
 def _count_frames(data: bytes, name: ImageFormat) -> int:
@@ -97,4 +137,9 @@ def _ends_early(data: bytes, name: ImageFormat) -> bool:
         return not data.rstrip(PADDING).endswith(END_MARKS[name])
     if name == "WebP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return len(data) < int.from_bytes(data[2:6], "little")  # BMP
+    if name in ("AVIF", "HEIC"):
+        return isobmff.ends_early(data)
+    try:  # BMP, whose field for the file's size is often wrong
+        return len(data) < read_bmp_header(data).end
+    except (ImageError, ValueError, struct.error):
+        return len(data) < int.from_bytes(data[2:6], "little")

@@ -17,20 +17,17 @@ TRANSPOSITIONS: Final[dict[object, Image.Transpose]] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Before PNG had a chunk for EXIF, programs wrote it as a text in hex. Pillow splits it into lines:
-# 31 MB of short ones would be 0.7 GB. EXIF itself has at most 64 kB.
-EXIF_AS_TEXT: Final = "Raw profile type exif"
-MAX_EXIF_TEXT: Final = 1 << 18  # characters
-
 
 def transposition(image: Image.Image) -> Image.Transpose | None:
     """What makes a loaded image upright; None if it is, or if its orientation is not readable.
 
-    Broken EXIF counts as none, for the picture is worth more than its metadata.
+    EXIF alone decides, as in browsers and OpenCV. `image.getexif()` would also obey XMP, and a text
+    that programs wrote before PNG had a chunk for EXIF. Broken EXIF counts as none, for the picture
+    is worth more than its metadata.
     """
-    if len(image.info.get(EXIF_AS_TEXT, "")) > MAX_EXIF_TEXT:
-        return None
+    exif = Image.Exif()
     try:
-        return TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation))
+        exif.load(image.info.get("exif", b""))
+        return TRANSPOSITIONS.get(exif.get(ExifTags.Base.Orientation))
     except Exception:  # EXIF is as untrusted as the pixels
         return None

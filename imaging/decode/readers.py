@@ -9,19 +9,22 @@ tests/imaging/decode/test_pillow_internals.py holds each of them to what is assu
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
-from PIL import Image, ImageFile, ImageOps, ImagePalette
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import ExifTags, Image, ImageFile, ImagePalette
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from imaging.decode.bmp.reader import BmpFile
+from imaging.decode.canvas import Canvas
 from imaging.decode.deadline import TimedFile
 from imaging.decode.formats import ImageFormat
 from imaging.decode.header import ImageHeader
+from imaging.decode.jpeg_reader import JpegFile
+from imaging.decode.orientation import TRANSPOSITIONS
 from imaging.decode.tiff.directory import TiffDirectory
 from imaging.decode.tiff.layout import is_sampled
 from imaging.decode.tiff.reader import SampledTiff, open_sampled
@@ -31,11 +34,11 @@ from imaging.decode.tiff.whole_images import check_whole_images
 PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-class JpegFile(JpegImageFile):
-    """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture."""
+class PngFile(PngImageFile):
+    """Pillow's reader, which keeps its file: samples of 16 bits are read from it once more."""
 
     def _open(self) -> None:
-        self.info["dpi"] = (72, 72)  # with one set, it does not look for another
+        self.file = cast("TimedFile", self.fp)
         super()._open()
 
 
@@ -43,6 +46,10 @@ class GifFile(GifImageFile):
     """Pillow's reader, less what it prepares for a second frame: up to 178 MB, on opening."""
 
     disposal_method = property(lambda self: 0, lambda self, method: None)
+
+    @property
+    def canvas(self) -> Canvas | None:
+        return Canvas(self.size, self.dispose_extent) if self.dispose_extent else None
 
 
 class TiffFile(TiffImageFile):
@@ -56,16 +63,20 @@ class TiffFile(TiffImageFile):
             self.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
     def load_end(self) -> None:
-        ImageOps.exif_transpose(self, in_place=True)
+        turn = TRANSPOSITIONS.get(self.tag_v2.get(ExifTags.Base.Orientation))
+        if turn is not None:
+            self.im = self.im.transpose(turn)
+        self._size = self.im.size
 
 
 READERS: Final[dict[ImageFormat, type[ImageFile.ImageFile]]] = {
     "JPEG": JpegFile,
-    "PNG": PngImageFile,
+    "PNG": PngFile,
     "WebP": WebPImageFile,
-    "BMP": BmpImageFile,
+    "BMP": BmpFile,
     "TIFF": TiffFile,
     "GIF": GifFile,
+    "AVIF": AvifImageFile,
 }
 
 
@@ -77,11 +88,18 @@ def open_reader(
     `max_seconds` of CPU time are for all that it reads. Raises ImageError and whatever Pillow does.
     """
     if header.tiff is None:
-        return READERS[header.format](TimedFile(data, max_seconds))
+        reader = _heic_reader() if header.format == "HEIC" else READERS[header.format]
+        return reader(TimedFile(header.frame or data, max_seconds))
     if is_sampled(header.tiff):
         return open_sampled(header.tiff, max_seconds)
     check_whole_images(header.tiff)
     return _open_tiff(header.tiff, max_seconds)
+
+
+def _heic_reader() -> type[ImageFile.ImageFile]:
+    from pillow_heif import HeifImageFile  # optional: see formats.IS_AVAILABLE
+
+    return HeifImageFile
 
 
 def _open_tiff(directory: TiffDirectory, max_seconds: float) -> ImageFile.ImageFile:

@@ -17,7 +17,7 @@ from imaging import Limits
 from imaging.decode.deadline import TimedFile
 from imaging.decode.decoder import decode_image
 from imaging.decode.header import FRAME_MARKS
-from imaging.decode.png import MAX_CHUNKS
+from imaging.decode.png.structure import MAX_CHUNKS
 from imaging.errors import ImageError
 from model.preset import Preset
 from serving.errors import (

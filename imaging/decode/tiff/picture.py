@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL import TiffImagePlugin as tags  # noqa: N813
 
-from imaging.decode.levels import high_byte, to_8_bits
+from imaging.colour.levels import high_byte, to_8_bits
 from imaging.decode.tiff import codes
 from imaging.decode.tiff.bands import Bands, is_transparency
 from imaging.decode.tiff.codes import unsupported

@@ -53,7 +53,7 @@ def test_orientation_is_undone(orientation: int, file_format: str) -> None:
 )
 def test_pillow_s_own_way_gives_the_same(pixels: np.ndarray, orientation: int) -> None:
     image = Image.fromarray(pixels)
-    image.getexif()[0x0112] = orientation
+    image.info["exif"] = exif(orientation).tobytes()
     expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(np.asarray(upright_rgb(image)), expected)
 
@@ -87,6 +87,37 @@ def test_broken_exif_costs_nothing_but_itself(tags: bytes, file_format: str) -> 
     if file_format == "JPEG":  # without JFIF, as in cameras' files, Pillow looks into EXIF for it
         file = file[: jfif_with_its_resolution.start] + file[jfif_with_its_resolution.stop :]
     assert decode_image(file).size == (7, 5)
+
+
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_xmp_turns_nothing(file_format: str, compression: str | None) -> None:
+    """Browsers and OpenCV obey EXIF alone, and so does whoever lays a mask over their picture."""
+    image = Image.fromarray(PIXELS)
+    options: dict[str, object] = {"xmp": XMP, "compression": compression}
+    if file_format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode("ascii"))
+        options = {"pnginfo": info}
+    elif file_format == "TIFF":
+        options = {"tiffinfo": {700: XMP}, "compression": compression}
+    file = encode(image, file_format, **options)
+    assert b"tiff:Orientation" in file
+    assert decode_image(file).size == image.size
+
+
+def test_exif_in_a_text_of_png_turns_nothing() -> None:
+    """Programs wrote it before PNG had a chunk for it; neither browsers nor OpenCV read it."""
+    hexadecimal = exif(6).tobytes().hex()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(hexadecimal) // 2}\n{hexadecimal}\n")
+    image = Image.fromarray(PIXELS)
+    assert decode_image(encode(image, "PNG", pnginfo=info)).size == image.size
 
 
 def test_a_text_of_megabytes_is_not_read_as_exif() -> None:

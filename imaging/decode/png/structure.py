@@ -1,13 +1,13 @@
-"""The structure of a PNG: what decides how long it takes to decode, besides its size."""
+"""The structure of a PNG: what its pixels are read by, and how long that takes besides its size."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from imaging.decode.formats import too_complex
+from imaging.decode.png.colour import COLOUR_CHUNKS
 
 # Chunks whose compressed content Pillow unpacks to 1 MB each. Ordinary files have about ten.
 PROFILE: Final = b"iCCP"
@@ -18,11 +18,19 @@ MAX_COMPRESSED_CHUNKS: Final = 100  # of either kind
 # for every 8 kB of pixels or more.
 MAX_CHUNKS: Final = 20_000
 
+# Values of the colour type.
+GREY: Final = 0
+RGB: Final = 2
+GREY_ALPHA: Final = 4
+
 
 @dataclass(frozen=True)
 class PngStructure:
-    """Counts of what a PNG may repeat at will."""
+    """How a PNG's samples are stored, and counts of what it may repeat at will."""
 
+    bits: int  # of a sample
+    colour_type: int
+    chunks: Mapping[bytes, bytes]  # name -> content, of the first of each of COLOUR_CHUNKS
     num_profiles: int
     num_texts: int
     num_chunks: int  # counted up to MAX_CHUNKS + 1
@@ -30,10 +38,25 @@ class PngStructure:
 
 def read_structure(data: bytes) -> PngStructure:
     """Takes any bytes: what is damaged ends the walk over the chunks."""
+    num_chunks = 0
+    chunks: dict[bytes, bytes] = {}
+    has_pixels = False
+    for start in _chunks(data):
+        num_chunks += 1
+        if num_chunks > MAX_CHUNKS:
+            break
+        name = data[start + 4 : start + 8]
+        has_pixels |= name == b"IDAT"
+        if name in COLOUR_CHUNKS and not has_pixels:
+            length = int.from_bytes(data[start : start + 4], "big")
+            chunks.setdefault(name, data[start + 8 : start + 8 + length])
     return PngStructure(
+        bits=data[24] if len(data) > 25 else 0,
+        colour_type=data[25] if len(data) > 25 else 0,
+        chunks=chunks,
         num_profiles=data.count(PROFILE),
         num_texts=data.count(TEXT),
-        num_chunks=sum(1 for _ in itertools.islice(_chunks(data), MAX_CHUNKS + 1)),
+        num_chunks=num_chunks,
     )
 
 

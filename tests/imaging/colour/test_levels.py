@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imaging.decode.levels import to_8_bits
+from imaging.colour.levels import to_8_bits
 
 
 def levels(values: list[float], dtype: str, bits: int = 0) -> list[int]:

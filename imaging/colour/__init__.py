@@ -1,0 +1,1 @@
+"""Colours of any space, depth and transparency -> 8-bit sRGB."""

@@ -1,0 +1,1 @@
+"""BMP: header and pixels."""

@@ -1,0 +1,91 @@
+"""Pillow's reader of JPEG, for files that lack no more than their end mark."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final, cast
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from imaging.decode.deadline import TimedFile
+from imaging.pixel_array import STRIP_ROWS
+
+if TYPE_CHECKING:
+    from PIL._imaging import PixelAccess
+
+END_MARK: Final = b"\xff\xd9"
+
+# Follows the data in place of what is missing: bits that no decoder takes for blank pixels.
+FILLER: Final = bytes(range(1, 128)) + END_MARK
+
+# Up to the number of components. SOF0, 1 and 2 of 8 bits; SOS.
+FRAME_HEADER: Final = re.compile(rb"\xff[\xc0-\xc2]\0.\x08....[\1-\4]", re.DOTALL)
+SCAN_HEADER: Final = re.compile(rb"\xff\xda\0.[\1-\4]", re.DOTALL)
+
+
+class JpegFile(JpegImageFile):
+    """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture.
+
+    Of a file that ends without a mark it is not known whether pixels are missing: libjpeg does not
+    say so, and fills them up. So such a file is decoded twice, with different bits behind its end.
+    If the pixels are the same, they all come from the file; else it counts as truncated.
+    """
+
+    _tail = b""  # what is read behind the end of the file; empty until its end is reached
+    _has_ended = False
+
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # with one set, it does not look for another
+        self.data = cast("TimedFile", self.fp).getvalue()
+        super()._open()
+
+    def load(self) -> PixelAccess | None:
+        file, tile = self.fp, list(self.tile)
+        if not tile:
+            return super().load()
+        self._tail = FILLER
+        pixels = super().load()
+        if self._has_ended:
+            filled = _digest(self)
+            self.fp, self.tile, self._tail, self._has_ended = file, tile, END_MARK, False
+            pixels = super().load()
+            if _digest(self) != filled or not has_all_scans(self.data):
+                raise OSError("pixels are missing")
+        return pixels
+
+    def load_read(self, read_bytes: int) -> bytes:
+        """Pillow calls it for the next bytes; a decoder that has all its pixels asks no more."""
+        data = super().load_read(read_bytes)
+        if data or self._has_ended:
+            return data
+        self._has_ended = True
+        return self._tail
+
+
+def has_all_scans(data: bytes) -> bool:
+    """Whether each component's coefficients are there to their last bit (ITU-T T.81, B.2.3, G.1).
+
+    A progressive file that ends between two scans shows the whole picture, blurred.
+    """
+    missing: dict[int, set[int]] = {}
+    for frame in FRAME_HEADER.finditer(data):  # the last one: those before are of previews
+        components = data[frame.end() : frame.end() + 3 * data[frame.end() - 1]]
+        missing = {component: set(range(64)) for component in components[::3]}
+    for scan in SCAN_HEADER.finditer(data):
+        count = data[scan.end() - 1]
+        components = data[scan.end() : scan.end() + 2 * count : 2]
+        first, last, bits = data[scan.end() + 2 * count :][:3].ljust(3, b"\xff")
+        if bits & 15 == 0:  # the lowest bit
+            for component in components:
+                missing.get(component, set()).difference_update(range(first, last + 1))
+    return not any(missing.values())
+
+
+def _digest(image: Image.Image) -> bytes:
+    digest = hashlib.blake2b()
+    width, height = image.size
+    for top in range(0, height, STRIP_ROWS):
+        digest.update(image.crop((0, top, width, min(top + STRIP_ROWS, height))).tobytes())
+    return digest.digest()

@@ -1,0 +1,1 @@
+"""PNG: structure, colour chunks, samples wider than a byte, animations."""
