@@ -126,7 +126,7 @@ CHANGED = FORCE
 endif
 
 PACKED = handler.py model-config.yaml \
-         $(wildcard $(foreach package,imaging model serving,$(package)/*.py $(package)/*/*.*))
+         $(wildcard $(foreach package,imaging model serving,$(package)/*.py $(package)/*/*.* $(package)/*/*/*.*))
 BUILDER = pyproject.toml $(wildcard scripts/archive/*.py)
 
 $(ARCHIVE): $(CHANGED) .venv/runtime $(filter-out %.pyc,$(PACKED)) $(BUILDER) \

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final, cast
 
 from PIL import ExifTags, Image, ImageFile, ImagePalette
-from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
@@ -76,8 +75,20 @@ READERS: Final[dict[ImageFormat, type[ImageFile.ImageFile]]] = {
     "BMP": BmpFile,
     "TIFF": TiffFile,
     "GIF": GifFile,
-    "AVIF": AvifImageFile,
 }
+
+
+def reader_of(name: ImageFormat) -> type[ImageFile.ImageFile]:
+    """Raises ImportError for a format that this installation lacks: see formats.IS_AVAILABLE."""
+    if name == "AVIF":
+        from PIL.AvifImagePlugin import AvifImageFile
+
+        return AvifImageFile
+    if name == "HEIC":
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile
+    return READERS[name]
 
 
 def open_reader(
@@ -88,18 +99,11 @@ def open_reader(
     `max_seconds` of CPU time are for all that it reads. Raises ImageError and whatever Pillow does.
     """
     if header.tiff is None:
-        reader = _heic_reader() if header.format == "HEIC" else READERS[header.format]
-        return reader(TimedFile(header.frame or data, max_seconds))
+        return reader_of(header.format)(TimedFile(header.frame or data, max_seconds))
     if is_sampled(header.tiff):
         return open_sampled(header.tiff, max_seconds)
     check_whole_images(header.tiff)
     return _open_tiff(header.tiff, max_seconds)
-
-
-def _heic_reader() -> type[ImageFile.ImageFile]:
-    from pillow_heif import HeifImageFile  # optional: see formats.IS_AVAILABLE
-
-    return HeifImageFile
 
 
 def _open_tiff(directory: TiffDirectory, max_seconds: float) -> ImageFile.ImageFile:

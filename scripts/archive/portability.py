@@ -19,10 +19,11 @@ OLDEST_PYTHON = (3, 9)
 # Top-level modules that the standard library has gained since then (3.11, 3.14).
 YOUNGER_MODULES = frozenset({"tomllib", "annotationlib", "compression"})
 
-# Packages of every TorchServe image beside the standard library, and those of some images (triton
-# comes with torch's CUDA builds): a file that imports one of those is imported like the package.
+# Packages of every TorchServe image beside the standard library, and those of some: triton comes
+# with CUDA builds of torch, pillow_heif is installed by whoever wants HEIC. A file that imports one
+# of those is imported like the package.
 IMAGE_PACKAGES = frozenset({"torch", "torchvision", "PIL", "numpy", "yaml", "ts"})
-OPTIONAL_PACKAGES = frozenset({"triton"})
+OPTIONAL_PACKAGES = frozenset({"triton", "pillow_heif"})
 
 
 class PortabilityError(UserError):

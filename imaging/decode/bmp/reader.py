@@ -31,6 +31,7 @@ class BmpFile(ImageFile.ImageFile):
         self.file = cast("TimedFile", self.fp)
         self.header = read_header(self.file.getvalue())
         self._size = self.header.size
+        self.tile = []  # before Pillow 11 it is None, which means that there is nothing to load
         if self.header.profile:
             self.info["icc_profile"] = self.header.profile
         bits, masks = self.header.bits, self.header.masks
@@ -57,9 +58,10 @@ class BmpFile(ImageFile.ImageFile):
         ]
 
     def load(self) -> PixelAccess | None:
-        if self._im is None and not self.tile:
+        if self.fp is not None and not self.tile:
             self.file.seek(self.header.start)
             data = self.file.read()
+            self.fp = None
             if self.header.compression == "raw":
                 rows = _channels(data, self.header)
             else:
