@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     preset = load_preset(options.preset)
     frames = find_frames(options.data)
     if options.url:
-        predict = over_http(connect(options))
+        predict = over_http(connect(options, connections=options.concurrency))
     else:
         predict = in_process(load_network(preset, options.weights, options.precision), preset)
     counts = confusions(

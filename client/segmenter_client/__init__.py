@@ -19,13 +19,18 @@ from segmenter_client.errors import (
     ServerError,
     Unreachable,
 )
+from segmenter_client.model_card import InputLimits, ModelCard, ModelClass, OutputFormat
 from segmenter_client.segmentation import Segmentation, SegmentedClass, segment
 from segmenter_client.service import Service
 
 __all__ = [
     "ErrorResponse",
+    "InputLimits",
     "InvalidResponse",
+    "ModelCard",
+    "ModelClass",
     "NoResponse",
+    "OutputFormat",
     "RequestRefused",
     "Segmentation",
     "SegmentedClass",

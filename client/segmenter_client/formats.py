@@ -6,7 +6,10 @@ from typing import Final
 
 # The files in a folder that are taken for images; a file given by name may have any extension.
 IMAGE_EXTENSIONS: Final = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+    (
+        *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+        *(".avif", ".heic", ".heif"),
+    )
 )
 
 # Output format -> what is appended to the image's file name. The service's registry has the same

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TypedDict, TypeVar
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Final, TypedDict, TypeVar
 
 from PIL import Image
 
 from segmenter_client.errors import InvalidResponse
+from segmenter_client.formats import FILE_SUFFIXES
 
 T = TypeVar("T")
 
+PARSE_ERRORS: Final = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError),
+    *(zipfile.BadZipFile, RuntimeError),  # the latter of an encrypted or unknown entry
+)
 QUOTED_BYTES = 80  # of an invalid body, in the message
 
 
@@ -49,8 +55,18 @@ def parse(body: bytes, parser: Callable[[bytes], T]) -> T:
     """`parser(body)`. Raises InvalidResponse for every way in which the body can be wrong."""
     try:
         return parser(body)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
+    except PARSE_ERRORS as error:
         raise InvalidResponse(f"not the service's response: {body[:QUOTED_BYTES]!r}") from error
+
+
+def parse_archive(body: bytes, output_formats: Sequence[str]) -> dict[str, bytes]:
+    """The responses by format, of a ZIP archive with a file for each, in their order."""
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        files = archive.namelist()
+        suffixes = [FILE_SUFFIXES[name] for name in output_formats]
+        if len(files) != len(suffixes) or not all(map(str.endswith, files, suffixes)):
+            raise ValueError(f"the archive holds {', '.join(files)}")
+        return {name: archive.read(file) for name, file in zip(output_formats, files)}
 
 
 def picture(body: bytes) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segmenter_client.image_responses import ImageResponses
 from segmenter_client.images import ImageLike, image_bytes
 from segmenter_client.responses import ClassEntry, Summary, parse, picture
 from segmenter_client.rle import paint
@@ -35,22 +36,21 @@ class Segmentation:
     """The classes of an image's pixels. H and W are those of the image turned upright by its EXIF.
 
     Where pixels are void, void is one of the classes. `overlay` and `confidence` each send another
-    request with the same options, and raise what `segment` raises.
+    request with the same options at their first call, and raise what `segment` raises.
     """
 
     mask: npt.NDArray[np.integer]  # (H, W) class ids: uint8, or uint16 where an id is over 255
     classes: tuple[SegmentedClass, ...]  # those in the mask, largest first
     model: Mapping[str, str]  # name, version, digest (SHA-256 of the weights)
-    image: bytes = field(repr=False)  # the image file
-    predict: Callable[[bytes, str], bytes] = field(repr=False)  # image file, format -> response
+    responses: ImageResponses = field(repr=False)  # all that the service says about the image
 
     def overlay(self) -> Image.Image:
         """The photo with the classes blended in: RGB, H x W."""
-        return parse(self.predict(self.image, "overlay"), picture)
+        return parse(self.responses["overlay"], picture)
 
     def confidence(self) -> npt.NDArray[np.uint8]:
         """(H, W): probability of each pixel's class x 255."""
-        return np.array(parse(self.predict(self.image, "confidence"), picture), np.uint8)
+        return np.array(parse(self.responses["confidence"], picture), np.uint8)
 
 
 def segment(
@@ -68,7 +68,7 @@ def segment(
     or another timeout. `classes`, labels or ids, makes the pixels of all others void; `threshold`,
     0..1, those whose class is less probable. Raises a SegmenterError, OSError for a file that
     cannot be read, ValueError for an array that is not an image and for classes that no header can
-    carry.
+    carry, TypeError for what is no image at all.
     """
     if service is not None and url is None:
         predict = partial(service.predict, classes=classes, threshold=threshold)
@@ -76,9 +76,9 @@ def segment(
         predict = partial(predict_once, url, token, classes=classes, threshold=threshold)
     else:
         raise TypeError("give either url or service")
-    file = image_bytes(image)
-    mask, found, model = parse(predict(file, "json"), parse_summary)
-    return Segmentation(mask, found, model, file, predict)
+    responses = ImageResponses(image_bytes(image), predict)
+    mask, found, model = parse(responses["json"], parse_summary)
+    return Segmentation(mask, found, model, responses)
 
 
 def predict_once(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+from urllib.parse import quote
 
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from segmenter_client.connections import connection_pool
-from segmenter_client.errors import connection_error, error_response
+from segmenter_client.errors import RequestRefused, connection_error, error_response
+from segmenter_client.model_card import ModelCard, parse_model_card
+from segmenter_client.responses import parse, parse_archive
 from segmenter_client.retries import retry_policy
 
 # Seconds to make a connection. An address that drops all packets would cost `timeout` at every
@@ -21,8 +25,12 @@ CONNECT_SECONDS = 10.0
 
 # Request headers. Unlike a path suffix, the first does not depend on a version in the URL.
 OUTPUT_HEADER: Final = "X-Segmenter-Output"
+MODEL_CARD: Final = "model"  # an output without an image
+
+UNKNOWN_OUTPUT: Final = "unknown_output"  # code of an error: there is no such format
 CLASSES_HEADER: Final = "X-Segmenter-Classes"
 THRESHOLD_HEADER: Final = "X-Segmenter-Threshold"
+NAME_HEADER: Final = "X-Segmenter-Name"  # percent-encoded
 
 
 class Service:
@@ -60,27 +68,63 @@ class Service:
         *,
         classes: Sequence[str | int] | None = None,
         threshold: float | None = None,
+        name: str | None = None,
     ) -> bytes:
         """The response for an image file's bytes in an output format (mask, overlay, json, ...).
 
         `classes`, labels or ids, makes the pixels of all others void; `threshold`, 0..1, those
-        whose class is less probable. Raises a SegmenterError, and ValueError for classes that no
-        header can carry.
+        whose class is less probable. `name` is the file's, for formats that name it. Raises a
+        SegmenterError, and ValueError for classes that no header can carry.
         """
-        headers = {
-            **self._authorization,
-            **selection_headers(classes, threshold),
-            OUTPUT_HEADER: output_format,
-            "Content-Length": str(len(image)),
-        }
+        headers = {**selection_headers(classes, threshold), OUTPUT_HEADER: output_format}
+        if name is not None:
+            headers[NAME_HEADER] = quote(name)
+        return self._response("POST", headers, image)
+
+    def predict_all(
+        self,
+        image: bytes,
+        output_formats: Sequence[str],
+        *,
+        classes: Sequence[str | int] | None = None,
+        threshold: float | None = None,
+        name: str | None = None,
+    ) -> dict[str, bytes]:
+        """The responses for one image in several output formats, by their names, in one request.
+
+        Options and errors are those of `predict`. A service of version 1.0, which has one format in
+        a request, gets one for each.
+        """
+        predict = partial(self.predict, image, classes=classes, threshold=threshold, name=name)
+        if len(output_formats) > 1:
+            try:
+                body = predict(",".join(output_formats))
+                return parse(body, partial(parse_archive, output_formats=output_formats))
+            except RequestRefused as error:
+                if error.code != UNKNOWN_OUTPUT:
+                    raise
+        return {output_format: predict(output_format) for output_format in output_formats}
+
+    def model(self) -> ModelCard:
+        """The model that is served at `url`: its version, classes, limits and output formats.
+
+        Raises a SegmenterError.
+        """
+        return parse(self._response("GET", {OUTPUT_HEADER: MODEL_CARD}), parse_model_card)
+
+    def _response(
+        self, method: str, headers: Mapping[str, str], image: bytes | None = None
+    ) -> bytes:
+        """The body of a response with status 200. Raises a SegmenterError for any other."""
+        length = {} if image is None else {"Content-Length": str(len(image))}
         try:
             response = self._pool.request(
-                "POST",
+                method,
                 self.url,
                 # A file is sent in blocks, and each may take CONNECT_SECONDS, which is urllib3's
                 # time limit for sending, too; bytes would all have to be sent within it.
-                body=io.BytesIO(image),
-                headers=headers,
+                body=None if image is None else io.BytesIO(image),
+                headers={**self._authorization, **length, **headers},
                 timeout=Timeout(connect=CONNECT_SECONDS, read=self.timeout),
                 retries=self._retries,
                 redirect=False,  # a POST would become a GET

@@ -35,8 +35,11 @@ def serving(
     waiting, over = deque(responses), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            length, body = int(self.headers["Content-Length"]), bytearray()
+            length, body = int(self.headers["Content-Length"] or 0), bytearray()
             while len(body) < length:
                 body += self.rfile.read(min(1 << 18, length - len(body)))
                 time.sleep(pause)  # a slow line, not a way to wait for something

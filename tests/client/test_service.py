@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from segmenter_client import NoResponse, ServerError, Service, segment
+from segmenter_client import (
+    InvalidResponse,
+    NoResponse,
+    RequestRefused,
+    ServerError,
+    Service,
+    segment,
+)
 from tests.client.misbehaving_server import ok, serving
 from tests.photos import encoded, photo
 
@@ -107,6 +118,85 @@ def test_segmentations_keep_no_connections() -> None:
     assert server.bodies == [PHOTO] * 4
 
 
+def test_several_formats_are_one_request() -> None:
+    body = zip_of({"photo.mask.png": b"mask", "photo.json": b"{}"})
+    with serving(ok(body)) as server, Service(server.url) as service:
+        outputs = service.predict_all(PHOTO, ["mask", "json"], threshold=0.5)
+    assert outputs == {"mask": b"mask", "json": b"{}"}
+    (headers,) = server.headers
+    assert headers["X-Segmenter-Output"] == "mask,json"
+    assert headers["X-Segmenter-Threshold"] == "0.5"
+
+
+def test_a_service_of_one_format_in_a_request_gets_several() -> None:
+    error = b'{"error": {"code": "unknown_output", "message": "no such format"}}'
+    refused = b"HTTP/1.1 400 -\r\nContent-Length: %d\r\n\r\n%s" % (len(error), error)
+    with serving(refused, ok(b"a"), ok(b"b")) as server, Service(server.url) as service:
+        assert service.predict_all(PHOTO, ["mask", "json"]) == {"mask": b"a", "json": b"b"}
+    outputs = [headers["X-Segmenter-Output"] for headers in server.headers]
+    assert outputs == ["mask,json", "mask", "json"]
+
+
+@pytest.mark.parametrize("body", [b"PK", b"<html>", b""])
+def test_a_response_that_is_no_zip(body: bytes) -> None:
+    with (
+        serving(ok(body)) as server,
+        Service(server.url) as service,
+        pytest.raises(InvalidResponse),
+    ):
+        service.predict_all(PHOTO, ["mask", "json"])
+
+
+def test_a_zip_of_other_entries() -> None:
+    with (
+        serving(ok(zip_of({"mask.png": b"mask"}))) as server,
+        Service(server.url) as service,
+        pytest.raises(InvalidResponse),
+    ):
+        service.predict_all(PHOTO, ["mask", "json"])
+
+
+def test_an_overlay_and_a_confidence_map_are_requested_once() -> None:
+    """Each call gets a picture of its own, which it may change."""
+    picture = encoded(photo(1, 1), "PNG")
+    with serving(ok(SUMMARY), ok(picture), ok(picture)) as server, Service(server.url) as service:
+        segmentation = segment(PHOTO, service=service)
+        assert server.bodies == [PHOTO]
+        first = segmentation.overlay()
+        first.paste((0, 0, 0), (0, 0, 1, 1))
+        assert segmentation.overlay().getpixel((0, 0)) != (0, 0, 0)
+        segmentation.confidence()[:] = 7
+        assert segmentation.confidence().item(0) != 7
+    outputs = [headers["X-Segmenter-Output"] for headers in server.headers]
+    assert outputs == ["json", "overlay", "confidence"]
+
+
+def test_threads_that_want_the_same_share_one_request() -> None:
+    picture = ok(encoded(photo(1, 1), "PNG"))
+    with serving(ok(SUMMARY), picture, pause=0.05) as server, Service(server.url) as service:
+        segmentation = segment(PHOTO, service=service)
+        with ThreadPoolExecutor(4) as pool:
+            overlays = list(pool.map(lambda _: segmentation.overlay(), range(4)))
+    assert len({overlay.tobytes() for overlay in overlays}) == 1
+    assert len(server.bodies) == 2
+
+
+def test_a_failed_request_is_sent_again_by_the_next_call() -> None:
+    refused = b"HTTP/1.1 413 -\r\nContent-Length: 0\r\n\r\n"
+    picture = ok(encoded(photo(1, 1), "PNG"))
+    with serving(ok(SUMMARY), refused, picture) as server, Service(server.url) as service:
+        segmentation = segment(PHOTO, service=service)
+        with pytest.raises(RequestRefused):
+            segmentation.overlay()
+        assert segmentation.overlay().size == (1, 1)
+
+
+def test_a_segmentation_can_be_pickled() -> None:
+    with serving(ok(SUMMARY), ok(encoded(photo(1, 1), "PNG"))) as server:
+        segmentation = pickle.loads(pickle.dumps(segment(PHOTO, url=server.url)))
+        assert segmentation.overlay().size == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("classes", "expected"),
     [([], "at least one"), (["caf\u00e9"], "by their ids"), (["a\r\nb"], "by their ids")],
@@ -120,6 +210,14 @@ def test_a_token_that_no_header_carries() -> None:
     with pytest.raises(ValueError, match="printable") as caught:
         Service("http://127.0.0.1:1/", token="secret\n")
     assert "secret" not in str(caught.value)
+
+
+def zip_of(entries: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return file.getvalue()
 
 
 def connections_to(url: str) -> int:

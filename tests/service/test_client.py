@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from PIL import Image
+from PIL import ExifTags, Image
 
 from segmenter_client import RequestRefused, Service, segment
 from segmenter_client.images import ImageLike
@@ -18,7 +18,7 @@ from tests.service.conftest import RunningModel
 PHOTO = encoded(photo(75, 113), "PNG")
 
 
-@pytest.mark.parametrize("form", ["path", "str", "bytes", "PIL", "array"])
+@pytest.mark.parametrize("form", ["path", "str", "bytes", "file", "PIL", "array"])
 def test_every_form_of_image(model: RunningModel, tmp_path: Path, form: str) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(PHOTO)
@@ -27,6 +27,7 @@ def test_every_form_of_image(model: RunningModel, tmp_path: Path, form: str) -> 
         "path": path,
         "str": str(path),
         "bytes": PHOTO,
+        "file": io.BytesIO(PHOTO),
         "PIL": picture,
         "array": np.asarray(picture),
     }
@@ -34,6 +35,31 @@ def test_every_form_of_image(model: RunningModel, tmp_path: Path, form: str) -> 
     assert segmentation.mask.dtype == np.uint8
     assert segmentation.mask.shape == (75, 113)
     np.testing.assert_array_equal(segmentation.mask, served_mask(model.url, PHOTO))
+
+
+def test_a_picture_is_segmented_as_its_file(model: RunningModel) -> None:
+    """Turned by its EXIF orientation, which the pixels that are sent no longer have."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = encoded(photo(75, 113), "PNG", exif=exif)
+    segmentation = segment(Image.open(io.BytesIO(file)), url=model.url)
+    assert segmentation.mask.shape == (113, 75)
+    np.testing.assert_array_equal(segmentation.mask, segment(file, url=model.url).mask)
+
+
+def test_the_model_says_what_it_is(model: RunningModel) -> None:
+    with Service(model.url) as service:
+        card = service.model()
+        segmentation = segment(PHOTO, service=service)
+    assert (card.name, card.version, card.digest) == tuple(segmentation.model.values())
+    assert [one.label for one in card.classes] == list(model.preset.labels)
+
+
+def test_several_formats_are_those_of_single_requests(model: RunningModel) -> None:
+    names = ["mask", "overlay", "json"]
+    with Service(model.url) as service:
+        outputs = service.predict_all(PHOTO, names)
+        assert outputs == {name: service.predict(PHOTO, name) for name in names}
 
 
 def test_the_classes_are_those_of_the_mask(model: RunningModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -44,14 +45,17 @@ def test_all_outputs_of_a_folder(
     made = here / "out/in/deep"
     mask = np.array(opened(made / "a.png.mask.png"))
     np.testing.assert_array_equal(mask, np.load(made / "a.png.npy"))
-    # Each output is a request; in batches of other sizes a pixel between two classes may change.
     counts = {entry["id"]: entry["pixels"] for entry in read_json(made / "a.png.json")["classes"]}
-    assert sum(counts.values()) == mask.size
+    assert counts == {
+        index: count for index, count in enumerate(np.bincount(mask.ravel())) if count
+    }
     for name in ("a.png.overlay.jpg", "a.png.confidence.png"):
         assert opened(made / name).size == (113, 75)
     labels = {entry["label"] for entry in read_json(made / "a.png.json")["classes"]}
     for name in ("coco", "coco-polygons"):
-        assert read_json(made / f"a.png.{name}.json")["annotations"]
+        coco = read_json(made / f"a.png.{name}.json")
+        assert coco["annotations"]
+        assert coco["images"][0]["file_name"] == "in/deep/a.png"
     assert {detection["label"] for detection in read_json(made / "a.png.cvat.json")} <= labels
     assert read_json(made / "a.png.geojson")["features"]
     assert read_json(made / "a.png.labelstudio.json")["result"]
@@ -64,6 +68,32 @@ def test_all_outputs_of_a_folder(
     (made / "a.png.overlay.jpg").unlink()
     assert main(arguments) == 0
     assert "1 segmented, 2 already done" in capsys.readouterr().err
+
+
+def test_check(model: RunningModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--url", model.url]) == 0
+    printed = capsys.readouterr().out
+    assert f"{model.preset.name} " in printed
+    assert model.digest in printed
+    assert "max" not in printed
+    assert ", ".join(FILE_SUFFIXES) in printed
+
+
+def test_a_table_of_classes(
+    model: RunningModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(encoded(photo(75, 113), "PNG"))
+    assert main(["a.png", "--url", model.url, "--summary", "classes.csv"]) == 0
+    with (tmp_path / "classes.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    mask = np.array(opened(tmp_path / "segmented/a.png.mask.png"))
+    labels = {label: index for index, label in enumerate(model.preset.labels)}
+    assert sum(int(row["pixels"]) for row in rows) == mask.size
+    for row in rows:
+        assert int(row["pixels"]) == (mask == labels[row["class"]]).sum()
+        assert float(row["share"]) == pytest.approx(int(row["pixels"]) / mask.size)
+        assert 0 < float(row["confidence"]) <= 1
 
 
 def test_stdin_to_stdout(model: RunningModel) -> None:

@@ -22,6 +22,12 @@ TOKEN_VARIABLE: Final = "SEGMENTER_TOKEN"
 DEFAULT_RETRIES: Final = 6
 
 
+def add_address_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the service is, and how to get in."""
+    parser.add_argument("--url", type=service_url, default=DEFAULT_URL, help="default: %(default)s")
+    add_access_arguments(parser)
+
+
 def add_access_arguments(parser: argparse.ArgumentParser) -> None:
     """The gateway's token and certificate, for `connect`."""
     parser.add_argument(
@@ -32,19 +38,25 @@ def add_access_arguments(parser: argparse.ArgumentParser) -> None:
     trust.add_argument("--insecure", action="store_true", help="trust any certificate")
 
 
-def connect(options: argparse.Namespace, *, retries: int = DEFAULT_RETRIES) -> Service:
-    """The service at `options.url`, for `options.concurrency` threads.
+def connect(
+    options: argparse.Namespace, *, connections: int = 1, retries: int = DEFAULT_RETRIES
+) -> Service:
+    """The service at `options.url`, for so many threads. Raises UserError as `connect_to`."""
+    return connect_to(options.url, options, connections=connections, retries=retries)
 
-    Raises UserError for an unusable token or proxy.
-    """
+
+def connect_to(
+    url: str, options: argparse.Namespace, *, connections: int = 1, retries: int = DEFAULT_RETRIES
+) -> Service:
+    """The service at an address. Raises UserError for an unusable token or proxy."""
     if options.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     try:
         return Service(
-            options.url,
+            url,
             token=options.token or os.environ.get(TOKEN_VARIABLE) or None,
             verify=options.cacert or not options.insecure,
-            connections=options.concurrency,
+            connections=connections,
             retries=retries,
         )
     except ValueError as error:

@@ -1,32 +1,35 @@
-"""The images that files, folders and globs stand for, and where their results go."""
+"""The images that files, folders, globs and addresses stand for, and where their results go."""
 
 from __future__ import annotations
 
 import glob
 import os
-import stat
-import sys
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from segmenter_client.cli.remote import is_remote, list_remote
+from segmenter_client.cli.targets import mirrored, mirrored_url
 from segmenter_client.cli.terminal import UserError, printable
 from segmenter_client.formats import FILE_SUFFIXES, IMAGE_EXTENSIONS
-
-# Bytes of an image: max_request_size in the service's config.properties. With it, the number of
-# requests in flight bounds the memory.
-MAX_BYTES: Final = 48 << 20
 
 RESULT_SUFFIXES: Final = tuple(FILE_SUFFIXES.values())
 
 
 @dataclass(frozen=True)
 class InputImage:
-    """An image file, and the path of its results without their suffixes."""
+    """An image by its path or address, and by its path below the folder of results."""
 
-    source: Path
-    target: Path
+    name: str
+    path: Path
+    output: Path  # the folder of results
+
+    @property
+    def target(self) -> Path:
+        """Its results' path without their suffixes."""
+        return self.output / self.path
 
 
 def find_images(names: Iterable[str], output: Path, recursive: bool) -> list[InputImage]:
@@ -34,69 +37,52 @@ def find_images(names: Iterable[str], output: Path, recursive: bool) -> list[Inp
 
     In a folder, files named like results are not taken for images.
 
-    A target mirrors the image's path from the working directory, or from the root if the image is
-    not below that, and keeps its extension: x/a.jpg and y/a.jpg do not clash, nor a.jpg and a.png.
-    It does not depend on the other names, so that another run finds it again. Raises UserError.
+    A target mirrors the image's path, and keeps its extension: x/a.jpg and y/a.jpg do not clash,
+    nor a.jpg and a.png. It does not depend on the other names, so that another run finds it again.
+    Raises UserError.
     """
-    excluded = os.path.abspath(output)
-    sources = {
-        os.path.abspath(path): path for name in names for path in _expand(name, recursive, excluded)
-    }
-    images = [InputImage(path, output / _mirrored(absolute)) for absolute, path in sources.items()]
-    sources_of: dict[Path, Path] = {}
-    for image in images:
-        other = sources_of.setdefault(image.target, image.source)
-        if other is not image.source:
+    images: dict[str, InputImage] = {}
+    names_of: dict[Path, str] = {}
+    for name, path in _expand_all(names, recursive, os.path.abspath(output)):
+        key = name if is_remote(name) else os.path.normcase(os.path.abspath(name))
+        image = images.setdefault(key, InputImage(name, path, output))
+        other = names_of.setdefault(image.target, image.name)
+        if other != image.name:
             raise UserError(
-                f"{printable(other)} and {printable(image.source)} would both become "
+                f"{printable(other)} and {printable(name)} would both become "
                 f"{printable(image.target)}; segment one of them into another folder"
             )
-    return images
+    return list(images.values())
 
 
-def read_list(source: str) -> list[str]:
-    """The paths in a file, or on stdin for "-": one a line, in any encoding. Raises UserError."""
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {printable(source)}: {error.strerror}") from error
-    return [os.fsdecode(line) for line in data.split(b"\n") if line]
+def _expand_all(names: Iterable[str], recursive: bool, excluded: str) -> Iterator[tuple[str, Path]]:
+    """Images with their paths below the output folder."""
+    for name in names:
+        if is_remote(name):
+            for url in list_remote(name, recursive, is_image):
+                yield url, mirrored_url(url)
+        else:
+            yield from _expand(name, recursive, excluded)
 
 
-def read_image(path: Path) -> bytes:
-    """An image file's bytes. Raises OSError, also for what is not a file, or over MAX_BYTES."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("not a file")
-    if status.st_size > MAX_BYTES:
-        raise OSError(f"{status.st_size} bytes; a request holds at most {MAX_BYTES}")
-    return path.read_bytes()
-
-
-def read_stdin() -> bytes:
-    """An image's bytes from stdin. Raises OSError for more than MAX_BYTES."""
-    image = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if len(image) > MAX_BYTES:
-        raise OSError(f"over {MAX_BYTES} bytes, more than a request holds")
-    return image
-
-
-def _expand(name: str, recursive: bool, excluded: str) -> Iterator[Path]:
+def _expand(name: str, recursive: bool, excluded: str) -> Iterator[tuple[str, Path]]:
     """A file that does not exist is kept: its failure is reported beside the others'."""
     if os.path.isdir(name):
-        yield from _images_in(name, recursive, excluded)
+        for path in _images_in(name, recursive, excluded):
+            yield path, mirrored(path, folder=name)
     elif os.path.lexists(name) or not glob.has_magic(name):
-        yield Path(name)
+        yield name, mirrored(name)
     else:
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
             raise UserError(f"nothing matches {printable(name)}")
+        folder = os.path.dirname(re.split(r"[*?[]", name, maxsplit=1)[0])
         for match in matches:
             if not os.path.isdir(match):
-                yield Path(match)
+                yield match, mirrored(match, folder=folder)
 
 
-def _images_in(folder: str, recursive: bool, excluded: str) -> Iterator[Path]:
+def _images_in(folder: str, recursive: bool, excluded: str) -> Iterator[str]:
     """Sorted by name, without the results of an earlier run and hidden files."""
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(
@@ -107,11 +93,12 @@ def _images_in(folder: str, recursive: bool, excluded: str) -> Iterator[Path]:
             and os.path.abspath(os.path.join(parent, child)) != excluded
         )
         for file in sorted(files):
-            if _is_image(file):
-                yield Path(parent, file)
+            if is_image(file):
+                yield os.path.join(parent, file)
 
 
-def _is_image(file: str) -> bool:
+def is_image(file: str) -> bool:
+    """Whether a file in a folder is taken for an image, by its name."""
     is_result = file.endswith(RESULT_SUFFIXES)
     is_hidden = file.startswith(".")
     return os.path.splitext(file)[1].lower() in IMAGE_EXTENSIONS and not is_result and not is_hidden
@@ -119,8 +106,3 @@ def _is_image(file: str) -> bool:
 
 def _raise(error: OSError) -> None:
     raise UserError(f"cannot list {printable(error.filename)}: {error.strerror}")
-
-
-def _mirrored(absolute: str) -> Path:
-    path, here = Path(absolute), Path.cwd()
-    return path.relative_to(here if path.is_relative_to(here) else path.anchor)

@@ -12,7 +12,9 @@ from segmenter_client.cli.concurrency import map_as_completed
 from segmenter_client.cli.inputs import InputImage
 from segmenter_client.cli.outputs import write_outputs
 from segmenter_client.cli.summary import RunSummary
+from segmenter_client.cli.summary_table import SummaryTable
 from segmenter_client.errors import ErrorResponse, NoResponse, SegmenterError, Unreachable
+from segmenter_client.model_card import ModelCard
 from segmenter_client.retries import RETRIED_STATUSES
 from segmenter_client.service import Service
 
@@ -28,32 +30,55 @@ class RunAborted(Exception):
     """The run cannot go on; the message says why."""
 
 
+def model_of(service: Service) -> ModelCard:
+    """The model that will segment the images. Raises RunAborted where there is none."""
+    try:
+        return service.model()
+    except SegmenterError as error:
+        raise RunAborted(failure_reason(error)) from error
+
+
 def segment_images(
     images: Sequence[InputImage],
     service: Service,
+    model: ModelCard,
     output_formats: Sequence[str],
     *,
     concurrency: int,
     summary: RunSummary,
+    table: SummaryTable | None = None,
 ) -> None:
     """Write the outputs of all images, `concurrency` at a time, and count them in `summary`.
 
-    An image that fails does not stop the others. Raises RunAborted if the service cannot be
-    reached, denies access, or has not served MAX_UNSERVED images in a row, after all retries.
+    Their classes go into the table. An image that fails does not stop the others. Raises
+    RunAborted if the service cannot be reached, denies access, or has not served MAX_UNSERVED
+    images in a row, after all retries.
     """
     unserved = 0
-    write = partial(write_outputs, service=service, output_formats=output_formats)
+    write = partial(
+        write_outputs,
+        service=service,
+        model=model,
+        output_formats=output_formats,
+        with_figures=table is not None,
+    )
     with tqdm(total=len(images), desc="segmenting", unit="image", leave=False, disable=None) as bar:
         for image, future in map_as_completed(write, images, concurrency):
             try:
-                summary.add(future.result())
+                outputs = future.result()
+                summary.add(outputs)
+                if table is not None:
+                    table.add(image.name, outputs.classes)
                 unserved = 0
             except (SegmenterError, OSError) as error:
-                summary.failures.append((image.source, failure_reason(error)))
+                reason = failure_reason(error)
+                summary.failures.append((image.name, reason))
+                if table is not None:
+                    table.fail(image.name, reason)
                 bar.set_postfix(failed=len(summary.failures))
                 unserved = unserved + 1 if is_unserved(error) else 0
                 if is_final(error) or unserved == MAX_UNSERVED:
-                    raise RunAborted(failure_reason(error)) from error
+                    raise RunAborted(reason) from error
             bar.update()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from segmenter_client.cli.outputs import ImageOutputs
 from segmenter_client.cli.terminal import printable, say
@@ -15,20 +14,17 @@ class RunSummary:
     """Counts of images and pixels so far."""
 
     num_images: int  # to segment in all
-    segmented: int = 0
     skipped: int = 0  # all their outputs existed
+    segmented: int = 0
     pixels: Counter[str] = field(default_factory=Counter)  # by class label
     images: Counter[str] = field(default_factory=Counter)  # that contain the class
-    failures: list[tuple[Path, str]] = field(default_factory=list)  # image, reason
+    failures: list[tuple[str, str]] = field(default_factory=list)  # image, reason
 
-    def add(self, outputs: ImageOutputs | None) -> None:
-        """None stands for an image that was skipped."""
-        if outputs is None:
-            self.skipped += 1
-            return
+    def add(self, outputs: ImageOutputs) -> None:
         self.segmented += 1
-        self.pixels.update(outputs.pixels)
-        self.images.update(outputs.pixels.keys())
+        for figures in outputs.classes:
+            self.pixels[figures.label] += figures.pixels
+            self.images[figures.label] += 1
 
 
 def report(summary: RunSummary) -> None:
@@ -38,8 +34,8 @@ def report(summary: RunSummary) -> None:
         print("  share  images  class")
         for label, pixels in summary.pixels.most_common():
             print(f"{pixels / total:7.1%}  {summary.images[label]:6}  {label}")
-    for path, reason in summary.failures:
-        say(f"failed: {printable(path)}: {reason}")
+    for name, reason in summary.failures:
+        say(f"failed: {printable(name)}: {reason}")
     counts = {
         "segmented": summary.segmented,
         "already done": summary.skipped,

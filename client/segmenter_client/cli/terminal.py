@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,13 @@ class UserError(Exception):
 def say(message: str) -> None:
     """Progress and errors go to stderr, so that a program's output can be piped."""
     print(message, file=sys.stderr, flush=True)
+
+
+def tolerate_any_text() -> None:
+    """Print what a console's encoding lacks, such as a label in a Windows code page, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(path: Path | str) -> str:

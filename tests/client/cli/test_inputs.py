@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from segmenter_client.cli.inputs import MAX_BYTES
 from segmenter_client.cli.program import main
-from tests.client.cli.journal_server import Journal, files_in, journal_server, write_files
+from tests.client.cli.journal_server import (
+    MAX_BYTES,
+    Journal,
+    files_in,
+    journal_server,
+    write_files,
+)
 
 
 def test_names_of_any_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +45,40 @@ def test_same_names_and_a_glob(here: Path) -> None:
     ]
 
 
+def test_images_elsewhere_keep_their_path_from_the_folder(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A file named alone, from the root: nothing says which folder is meant."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (alone,) = write_files(elsewhere / "photos/deep", 1)
+    with journal_server(Journal()) as journal:
+        at = ["--url", journal.url]
+        assert main([f"{elsewhere}/photos", "--recursive", "--output", "a", *at]) == 0
+        assert main([f"{elsewhere}/photos/*/*.jpg", "--output", "b", *at]) == 0
+        assert main([str(alone), "--output", "c", *at]) == 0
+        assert journal.names == {"photos/deep/000.jpg", str(alone)[1:]}
+    assert files_in(here / "a") == files_in(here / "b") == ["photos/deep/000.jpg.mask.png"]
+    assert files_in(here / "c") == [f"{str(alone)[1:]}.mask.png"]
+
+
+def test_a_file_and_its_folder_are_one_image(here: Path) -> None:
+    write_files(here / "in", 1)
+    with journal_server(Journal()) as journal:
+        assert main(["in", "./in/000.jpg", "in/../in/*.jpg", "--url", journal.url]) == 0
+        assert len(journal.times) == 1
+
+
+def test_names_are_sent_encoded_or_not_at_all(here: Path) -> None:
+    long = "x" * 250
+    (here / "Straße").mkdir()
+    (here / "Straße/a b.jpg").write_bytes(b"1")
+    (here / f"{long}.jpg").write_bytes(b"22")
+    (here / os.fsdecode(b"\xff.jpg")).write_bytes(b"333")
+    with journal_server(Journal()) as journal:
+        assert main([".", "Straße", "--url", journal.url]) == 1  # the results' names are too long
+        assert journal.names == {"Stra%C3%9Fe/a%20b.jpg", f"{long}.jpg", None}
+
+
 def test_results_are_not_taken_for_images(here: Path) -> None:
     """Also where they lie beside the images, or in the folder of an earlier run."""
     write_files(here, 2)
@@ -65,7 +104,7 @@ def test_files_that_cannot_be_read(here: Path, capsys: pytest.CaptureFixture[str
     assert "failed: nowhere.jpg: No such file or directory" in printed
     assert "failed: in/pipe.jpg: not a file" in printed
     assert "in/loop.jpg" in printed
-    assert "in/huge.jpg: 50331649 bytes" in printed
+    assert "in/huge.jpg: 1048577 bytes; the service reads at most 1048576" in printed
 
 
 @pytest.mark.parametrize(
