@@ -21,15 +21,15 @@ from imaging.decode.tiff.layout import SampleLayout
 
 INKSET: Final = 332
 INKSET_CMYK: Final = 1
+GEO_KEY_DIRECTORY: Final = 34735  # of GeoTIFF
 
 ALPHAS: Final = (codes.PREMULTIPLIED_ALPHA, codes.ALPHA, codes.CORELDRAW_ALPHA)
 
-# Transparency covers or uncovers: most of it is 0 or 1, and what lies between is a soft edge.
-# Near infrared is one more picture of the same scene, with the same edges as green. Of 4-band
-# aerial images less than 5 % are at either end; the edges' correlation is about 0.9 in photos
-# whose channel is called alpha, and 0 where it is a shape that has nothing to do with the scene.
-MAX_EXTREME: Final = 0.5
-MIN_CORRELATION: Final = 0.3
+# Transparency covers or uncovers: most of it is 0 or 1, and what lies between is a soft edge. Near
+# infrared is one more picture of the same scene, with edges where the colours have theirs: their
+# correlation is 0.98 in the public case, 0.0 for shapes that have nothing to do with the scene.
+MAX_BETWEEN: Final = 0.5
+MIN_CORRELATION: Final = 0.15
 COMPARED_ROWS: Final = 256
 
 
@@ -41,6 +41,7 @@ class Bands:
     colours: tuple[int, ...]  # one, three, or four of CMYK
     alpha: int | None
     premultiplied: bool = False
+    georeferenced: bool = False
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -68,27 +69,43 @@ def choose_bands(directory: TiffDirectory, layout: SampleLayout) -> Bands:
     if is_grey and layout.channels - (alpha is not None) >= 3:
         expected = 3
     colours = tuple(index for index in range(layout.channels) if index != alpha)[:expected]
-    return Bands(photometric, colours, alpha, premultiplied)
+    georeferenced = directory.entry(GEO_KEY_DIRECTORY) is not None
+    return Bands(photometric, colours, alpha, premultiplied, georeferenced)
 
 
-def is_transparency(alpha: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]) -> bool:
+def is_transparency(
+    alpha: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8], bands: Bands
+) -> bool:
     """Whether a channel (H, W) that is called alpha covers the colours (H, W, 3).
 
-    It does not where it is one more picture of the same scene.
+    It does not where it is one more picture of the same scene. Of georeferenced images the
+    transparency has no soft edges, so that anything else is taken for a picture.
     """
     step = max(1, len(alpha) // COMPARED_ROWS)
-    some, green = alpha[::step].astype(np.int16), colours[::step, :, 1].astype(np.int16)
-    if ((some == 0) | (some == 255)).mean() > MAX_EXTREME:
+    some, beside = alpha[::step].astype(np.int16), colours[::step].astype(np.int16)
+    if ((some != 0) & (some != 255)).mean() <= MAX_BETWEEN:
         return True
-    edges, expected = (np.abs(np.diff(each, axis=1)).ravel() for each in (some, green))
-    if not (edges.size and edges.std() and expected.std()):
-        return True
-    return bool(np.corrcoef(edges, expected)[0, 1] < MIN_CORRELATION)
+    if bands.premultiplied and (beside <= some[..., None]).all():
+        return True  # as premultiplied colours are
+    if bands.georeferenced:
+        return False
+    edges, expected = np.abs(np.diff(some, axis=1)), np.abs(np.diff(beside, axis=1))
+    return all(
+        _correlation(edges, expected[..., channel]) < MIN_CORRELATION for channel in range(3)
+    )
+
+
+def _correlation(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]) -> float:
+    """Pearson's, -1 to 1; 0 where one of them does not vary."""
+    if not (first.size and first.std() and second.std()):
+        return 0.0
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 def _photometric(directory: TiffDirectory, layout: SampleLayout) -> int:
     if tags.PHOTOMETRIC_INTERPRETATION in directory.layout:
-        return directory.number(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
+        stated = directory.number(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
+        return codes.RGB if stated == codes.YCBCR else stated  # which unpacking makes of it
     # It is required. Pillow takes a single channel for film without it.
     return codes.WHITE_IS_ZERO if layout.channels < 3 else codes.BLACK_IS_ZERO
 

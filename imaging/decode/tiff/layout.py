@@ -35,9 +35,21 @@ BYTE_COMPRESSIONS: Final = frozenset(
     )
 )
 WITH_PREDICTOR: Final = BYTE_COMPRESSIONS - {codes.UNCOMPRESSED, codes.PACKBITS}
+PLAIN: Final = (codes.WHITE_IS_ZERO, codes.BLACK_IS_ZERO, codes.RGB, codes.PALETTE, codes.CMYK)
+JPEG_CHANNELS: Final = (1, 2, 3, 4)
+MAX_JPEG_TABLES: Final = 1 << 16  # bytes; honest ones have some hundred
+DEFAULT_SUBSAMPLING: Final = (2, 2)
 NO_PREDICTOR: Final = 1
 HORIZONTAL: Final = 2
 FLOATING_POINT: Final = 3
+
+
+@dataclass(frozen=True)
+class JpegCoding:
+    """What JPEG pieces have in common."""
+
+    tables: bytes  # a JPEG stream of tables alone; empty where each piece has its own
+    subsampling: tuple[int, int] | None  # of chroma, horizontal and vertical; None: no YCbCr
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class SampleLayout:
     predictor: int
     reversed_bits: bool  # the first pixel is in the lowest bit of a byte
     little_endian: bool
+    jpeg: JpegCoding | None  # of pieces that are JPEG
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -97,11 +110,12 @@ class SampleLayout:
 
 
 def is_sampled(directory: TiffDirectory) -> bool:
-    """Whether the pixels are plain samples, compressed as bytes if at all."""
+    """Whether the pixels are plain samples, compressed as bytes or as JPEG if at all."""
     compression = directory.first(tags.COMPRESSION, codes.UNCOMPRESSED)
     photometric = directory.first(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
-    kinds = (codes.WHITE_IS_ZERO, codes.BLACK_IS_ZERO, codes.RGB, codes.PALETTE, codes.CMYK)
-    return compression in BYTE_COMPRESSIONS and photometric in kinds
+    if compression == codes.JPEG:
+        return photometric in (*PLAIN, codes.YCBCR)
+    return compression in BYTE_COMPRESSIONS and photometric in PLAIN
 
 
 def read_layout(directory: TiffDirectory) -> SampleLayout:
@@ -126,15 +140,20 @@ def read_layout(directory: TiffDirectory) -> SampleLayout:
     number, bits = _number(directory, channels)
     compression = directory.number(tags.COMPRESSION, codes.UNCOMPRESSED)
     predictor = directory.number(tags.PREDICTOR, NO_PREDICTOR)
-    predictor = predictor if compression in WITH_PREDICTOR else NO_PREDICTOR
+    if compression not in WITH_PREDICTOR:
+        if predictor != NO_PREDICTOR and compression == codes.PACKBITS:
+            # tifffile writes and reads it, while libtiff takes no notice of the tag.
+            raise unsupported(f"with predictor {predictor} and PackBits compression")
+        predictor = NO_PREDICTOR
     _check_predictor(predictor, number, bits)
+    in_planes = channels > 1 and _planes(directory)
     return SampleLayout(
         width=width,
         height=height,
         channels=channels,
         number=number,
         bits=bits,
-        in_planes=channels > 1 and _planes(directory),
+        in_planes=in_planes,
         piece_width=piece_width,
         piece_height=piece_height,
         in_tiles=in_tiles,
@@ -142,6 +161,9 @@ def read_layout(directory: TiffDirectory) -> SampleLayout:
         predictor=predictor,
         reversed_bits=directory.number(tags.FILLORDER, 1) == 2,
         little_endian=directory.order == "little",
+        jpeg=_jpeg_coding(directory, 1 if in_planes else channels, bits)
+        if compression == codes.JPEG
+        else None,
     )
 
 
@@ -176,8 +198,24 @@ def _planes(directory: TiffDirectory) -> bool:
     return planes == codes.PLANES
 
 
+def _jpeg_coding(directory: TiffDirectory, channels: int, bits: int) -> JpegCoding:
+    if bits != 8 or channels not in JPEG_CHANNELS:
+        raise unsupported(f"with JPEG compression of {channels} channels of {bits} bits")
+    tables = directory.raw_bytes(tags.JPEGTABLES, MAX_JPEG_TABLES)
+    photometric = directory.first(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
+    if photometric != codes.YCBCR or channels != 3:
+        return JpegCoding(tables, None)
+    factors = directory.layout.get(tags.YCBCRSUBSAMPLING)
+    if factors is None:
+        return JpegCoding(tables, DEFAULT_SUBSAMPLING)
+    if factors.num_values != 2:
+        raise ValueError(f"{factors.num_values} factors of subsampling")
+    horizontal, vertical = directory.values(factors).tolist()
+    return JpegCoding(tables, (horizontal, vertical))
+
+
 def _check_predictor(predictor: int, number: str, bits: int) -> None:
-    if predictor in (0, NO_PREDICTOR):
+    if predictor == NO_PREDICTOR:
         return
     if predictor == HORIZONTAL and bits in (8, 16, 32, 64):
         return

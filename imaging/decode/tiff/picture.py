@@ -38,7 +38,7 @@ def make_picture(
     levels = to_8_bits(values[..., :count], bits, valid)
     if bands.photometric == codes.WHITE_IS_ZERO:
         levels = 255 - levels
-    if alpha is not None and count == 3 and not is_transparency(alpha, levels):
+    if alpha is not None and count == 3 and not is_transparency(alpha, levels, bands):
         alpha = None
     return _image(levels, alpha, premultiplied=bands.premultiplied)
 

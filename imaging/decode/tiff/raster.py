@@ -87,14 +87,8 @@ def _planes(
 
 def _samples(group: Sequence[Piece], height: int, layout: SampleLayout) -> npt.NDArray[np.generic]:
     """(len(group) * height, piece_width, piece_channels), the pieces one below the other."""
-    unpacked = unpack(
-        [piece.content for piece in group],
-        height,
-        layout.row_bytes,
-        layout.compression,
-        reversed_bits=layout.reversed_bits,
-    )
-    return read_samples(unpacked.reshape(-1, layout.row_bytes), layout)
+    pieces = [piece.content for piece in group]
+    return read_samples(unpack(pieces, height, layout), layout)
 
 
 def _place(array: npt.NDArray[T], piece: Piece, layout: SampleLayout) -> npt.NDArray[T]:

@@ -20,8 +20,6 @@ from imaging.decode.tiff.codes import (
     OLD_JPEG,
     UNCOMPRESSED,
     WEBP,
-    WHITE_IS_ZERO,
-    YCBCR,
 )
 from imaging.decode.tiff.directory import (
     LAYOUT,
@@ -71,13 +69,12 @@ def check_structure(directory: TiffDirectory) -> None:
     """
     _check_tags(directory)
     compression = directory.number(tags.COMPRESSION, UNCOMPRESSED)
+    _check_tiles(directory)
     if compression == UNCOMPRESSED:
-        _check_subsampling(directory)
-        return  # read by Pillow alone, a piece at a time
+        return  # no piece is longer than its pixels
     for offsets, counts in (STRIPS, TILES):
         if offsets in directory.layout:
             _check_pieces(directory, compression, offsets, counts)
-    _check_tiles(directory)
     if compression in JPEGS and is_arithmetic(directory.data):
         raise ValueError("JPEG in arithmetic coding")
     planes = directory.number(tags.PLANAR_CONFIGURATION, INTERLEAVED)
@@ -103,15 +100,6 @@ def _check_tags(directory: TiffDirectory) -> None:
         seen.add(entry.tag)
     if seen & {*STRIPS} and seen & {*TILES, tags.TILEWIDTH, tags.TILELENGTH}:
         raise ValueError("strips and tiles, which are the same to libtiff")
-
-
-def _check_subsampling(directory: TiffDirectory) -> None:
-    """Refuse chroma at a lower resolution, which Pillow reads only where it is compressed."""
-    if directory.number(tags.PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO) == YCBCR:
-        factors = directory.layout.get(tags.YCBCRSUBSAMPLING)
-        # Without the tag it is 2x2 by the standard, and none at all by Pillow until 8.3.
-        if factors is not None and (directory.values(factors) != 1).any():
-            raise ValueError("uncompressed YCbCr, subsampled")
 
 
 def _check_pieces(

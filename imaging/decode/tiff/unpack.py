@@ -1,7 +1,8 @@
 """Pieces of a TIFF -> bytes, by the libtiff in Pillow.
 
 libtiff unpacks rows of bytes, whatever they mean: the pieces are given to it as the strips of a
-grey picture with one byte a pixel. What Pillow would make of the original's tags does not matter.
+grey picture with one byte a pixel, or of JPEG as a picture with as many channels as they have. What
+Pillow would make of the original's tags does not matter.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import TiffImagePlugin as tags  # noqa: N813
 
-from imaging.decode.tiff.codes import BLACK_IS_ZERO, UNCOMPRESSED
+from imaging.decode.tiff import codes
+from imaging.decode.tiff.layout import SampleLayout
 from imaging.pixel_array import STRIP_ROWS
 
 SHORT: Final = 3
 LONG: Final = 4
+UNDEFINED: Final = 7
+SIZES: Final = (tags.IMAGEWIDTH, tags.IMAGELENGTH, tags.ROWSPERSTRIP)
+TYPES: Final = {
+    **dict.fromkeys((*SIZES, tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (LONG, "I")),
+    tags.JPEGTABLES: (UNDEFINED, "B"),
+}
+
+# Channels -> a photometric interpretation by which libtiff and Pillow leave them as they are.
+BY_CHANNELS: Final = dict(enumerate((*2 * [codes.BLACK_IS_ZERO], codes.RGB, codes.CMYK), start=1))
 
 # Where the first pixel is in the lowest bit of a byte: what each byte means.
 REVERSED_BITS: Final[npt.NDArray[np.uint8]] = np.packbits(
@@ -27,71 +38,68 @@ REVERSED_BITS: Final[npt.NDArray[np.uint8]] = np.packbits(
 ).squeeze(1)
 
 
-def unpack(
-    pieces: Sequence[bytes],
-    rows: int,
-    row_bytes: int,
-    compression: int,
-    *,
-    reversed_bits: bool,
-) -> npt.NDArray[np.uint8]:
-    """Pieces of equal size -> (len(pieces), rows, row_bytes).
+def unpack(pieces: Sequence[bytes], rows: int, layout: SampleLayout) -> npt.NDArray[np.uint8]:
+    """Pieces of `rows` rows each -> (len(pieces) * rows, row_bytes), one below the other.
 
     Raises ValueError where uncompressed ones are too short, and whatever Pillow does where libtiff
     cannot unpack the others.
     """
-    if compression == UNCOMPRESSED:
-        size = rows * row_bytes
+    if layout.compression == codes.UNCOMPRESSED:
+        size = rows * layout.row_bytes
         if any(len(piece) < size for piece in pieces):
             raise ValueError(f"a piece of fewer than {size} bytes")
         plain = np.frombuffer(b"".join(piece[:size] for piece in pieces), np.uint8)
-        return (REVERSED_BITS[plain] if reversed_bits else plain).reshape(-1, rows, row_bytes)
-    fill_order = 2 if reversed_bits else 1
-    grey = tags.TiffImageFile(
-        io.BytesIO(_grey_tiff(pieces, rows, row_bytes, compression, fill_order))
-    )
-    grey.load()
-    unpacked = np.empty((len(pieces) * rows, row_bytes), np.uint8)
+        if layout.reversed_bits:
+            plain = REVERSED_BITS[plain]
+        return plain.reshape(-1, layout.row_bytes)
+    strips = tags.TiffImageFile(io.BytesIO(_tiff_of_strips(pieces, rows, layout)))
+    strips.load()
+    unpacked = np.empty((len(pieces) * rows, layout.row_bytes), np.uint8)
     for top in range(0, len(unpacked), STRIP_ROWS):  # as in pixel_array.rgb_array: less memory
         bottom = min(top + STRIP_ROWS, len(unpacked))
-        unpacked[top:bottom] = np.asarray(grey.crop((0, top, row_bytes, bottom)))
-    return unpacked.reshape(-1, rows, row_bytes)
+        part = np.asarray(strips.crop((0, top, strips.width, bottom)))
+        unpacked[top:bottom] = part.reshape(bottom - top, -1)
+    return unpacked
 
 
-def _grey_tiff(
-    pieces: Sequence[bytes], rows: int, row_bytes: int, compression: int, fill_order: int
-) -> bytes:
-    """A little-endian file of grey bytes, whose strips are the pieces."""
-    lengths = np.array([len(piece) for piece in pieces], "<u4")
-    offsets = 8 + np.cumsum(lengths, dtype=np.uint32) - lengths
-    tables = 8 + int(lengths.sum())
-    entries = {
-        tags.IMAGEWIDTH: row_bytes,
-        tags.IMAGELENGTH: rows * len(pieces),
-        tags.BITSPERSAMPLE: 8,
-        tags.COMPRESSION: compression,
-        tags.PHOTOMETRIC_INTERPRETATION: BLACK_IS_ZERO,
-        tags.FILLORDER: fill_order,
-        tags.STRIPOFFSETS: tables if len(pieces) > 1 else 8,
-        tags.SAMPLESPERPIXEL: 1,
-        tags.ROWSPERSTRIP: rows,
-        tags.STRIPBYTECOUNTS: tables + 4 * len(pieces) if len(pieces) > 1 else len(pieces[0]),
+def _tiff_of_strips(pieces: Sequence[bytes], rows: int, layout: SampleLayout) -> bytes:
+    """A little-endian file whose strips are the pieces."""
+    start = 8
+    offsets = []
+    for piece in pieces:
+        offsets.append(start)
+        start += len(piece)
+    channels = layout.piece_channels if layout.jpeg else 1
+    entries: dict[int, Sequence[int] | bytes] = {
+        tags.IMAGEWIDTH: [layout.piece_width if layout.jpeg else layout.row_bytes],
+        tags.IMAGELENGTH: [rows * len(pieces)],
+        tags.BITSPERSAMPLE: [8] * channels,
+        tags.COMPRESSION: [layout.compression],
+        tags.PHOTOMETRIC_INTERPRETATION: [BY_CHANNELS[channels]],
+        tags.FILLORDER: [2 if layout.reversed_bits else 1],
+        tags.STRIPOFFSETS: offsets,
+        tags.SAMPLESPERPIXEL: [channels],
+        tags.ROWSPERSTRIP: [rows],
+        tags.STRIPBYTECOUNTS: [len(piece) for piece in pieces],
     }
-    short = {
-        *(tags.BITSPERSAMPLE, tags.COMPRESSION, tags.PHOTOMETRIC_INTERPRETATION),
-        *(tags.FILLORDER, tags.SAMPLESPERPIXEL),
-    }
-    counts = dict.fromkeys((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), len(pieces))
-    directory = b"".join(
-        struct.pack("<HHII", tag, SHORT if tag in short else LONG, counts.get(tag, 1), value)
-        for tag, value in sorted(entries.items())
-    )
-    start = tables + 8 * len(pieces)
-    return b"".join(
-        (
-            b"II*\0" + struct.pack("<I", start),
-            *pieces,
-            offsets.astype("<u4").tobytes() + lengths.tobytes(),
-            struct.pack("<H", len(entries)) + directory + bytes(4),
+    if channels == 2:
+        entries[tags.EXTRASAMPLES] = [codes.ALPHA]
+    if layout.jpeg and layout.jpeg.tables:
+        entries[tags.JPEGTABLES] = layout.jpeg.tables
+    if layout.jpeg and layout.jpeg.subsampling:
+        entries[tags.PHOTOMETRIC_INTERPRETATION] = [codes.YCBCR]
+        entries[tags.YCBCRSUBSAMPLING] = layout.jpeg.subsampling
+    values = b""
+    directory = struct.pack("<H", len(entries))
+    for tag, content in sorted(entries.items()):
+        kind, code = (
+            (UNDEFINED, "B") if isinstance(content, bytes) else TYPES.get(tag, (SHORT, "H"))
         )
-    )
+        packed = struct.pack(f"<{len(content)}{code}", *content)
+        if len(packed) > 4:
+            at = start + len(values)
+            values += packed + bytes(len(packed) % 2)
+            packed = struct.pack("<I", at)
+        directory += struct.pack("<HHI4s", tag, kind, len(content), packed)
+    header = b"II*\0" + struct.pack("<I", start + len(values))
+    return b"".join((header, *pieces, values, directory, bytes(4)))
