@@ -71,6 +71,13 @@ serve: $(NEW_ARCHIVE) .venv/runtime ## run the service until Ctrl-C
 .PHONY: archive
 archive: $(ARCHIVE) ## build the archive that TorchServe serves, build/<model>.mar
 
+# Without what an earlier build left in client/build, which would be packed again.
+.PHONY: client
+client: .venv/runtime ## build the client's wheel in build/client
+	@rm -rf client/build build/client
+	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir build/client ./client
+	@ls build/client/*.whl
+
 .PHONY: deploy
 deploy: $(ARCHIVE) ## build the archive and have the service on PORT serve it from now on
 	@$(PY) -m scripts.service deploy --port "$$PORT" --archive $(ARCHIVE)
