@@ -111,9 +111,11 @@ bench: .venv/dev ## time the service against the plain ways of doing the same
 	@$(PY) -m scripts.benchmark $${IMAGE:+--photo "$$IMAGE"}
 
 .PHONY: train
-train: .venv/dev ## train a model: make train DATA=folder, with train/ and val/ in it
+train: .venv/dev ## train a model: make train DATA=folder [STEPS=4000] [INIT=voc-resnet50] [RESUME=1] [OUT=build/train]
 	@$(NEED_DATA)
-	@$(PY) -m scripts.train --preset "$${MODEL:-$(DEFAULT_MODEL)}" --data "$$DATA" --output build/train
+	@$(PY) -m scripts.train --preset "$${MODEL:-$(DEFAULT_MODEL)}" --data "$$DATA" \
+		--output "$${OUT:-build/train}" $${STEPS:+--steps "$$STEPS"} $${INIT:+--init "$$INIT"} \
+		$${RESUME:+--resume}
 
 .PHONY: eval
 eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and masks/ in it

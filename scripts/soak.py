@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     model = reference_model(options.archive)
     conditions = machine_conditions(model)
     predict = in_process(model.net, model.preset)
-    load = checked_requests(tqdm(photos, desc="expected masks", unit="photo"), predict)
+    load = checked_requests(
+        tqdm(photos, desc="expected masks", unit="photo", disable=None), predict
+    )
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as folder,
         running_instance(options.archive, Path(folder)) as instance,

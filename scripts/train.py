@@ -3,8 +3,9 @@
     python -m scripts.train --preset street-resnet18 --data FOLDER --output build/street
 
 FOLDER holds `train/` and `val/`, each with `images/` and `masks/` (scripts/training/dataset.py).
---resume continues a run that was stopped as if it had not been. With --leave-out the frames of one
-sequence of `train/` are validated on instead of trained on, and `val/` is not read.
+Ctrl-C saves a checkpoint; --resume continues such a run as if it had not been stopped. With
+--leave-out the frames of one sequence of `train/` are validated on instead of trained on, and
+`val/` is not read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scripts.archive.checkpoint import CheckpointError
 from scripts.common.terminal import say
 from scripts.training.augmentation import AUGMENTATIONS
 from scripts.training.dataset import DataError, find_frames, leave_out
+from scripts.training.interruption import Interrupted
 from scripts.training.loop import train
 from scripts.training.trainer import Settings
 
@@ -83,8 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PresetError, CheckpointError, DataError) as error:
         say(f"train: {error}")
         return 1
-    except KeyboardInterrupt:
-        say("train: stopped; --resume continues from the last checkpoint")
+    except Interrupted as stop:
+        say(f"train: {stop}")
+        return stop.exit_status
+    except KeyboardInterrupt:  # while frames are read, or pressed twice
+        say("train: stopped; --resume continues from the last checkpoint, if there is one")
         return 130
     return 0
 

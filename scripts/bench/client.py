@@ -49,7 +49,7 @@ def compare(url: str, num_images: int, concurrency: int, rounds: int) -> Through
         paths = draw_images(folder, num_images)
         generate_load(url, paths[: 2 * concurrency], concurrency)
         load_seconds, segmenter_seconds = [], []
-        for _ in tqdm(range(rounds), "comparing", leave=False, unit="round"):
+        for _ in tqdm(range(rounds), "comparing", leave=False, unit="round", disable=None):
             load_seconds.append(seconds_of(lambda: generate_load(url, paths, concurrency)))
             segmenter_seconds.append(seconds_of(lambda: run_segmenter(url, folder, concurrency)))
     return Throughputs(

@@ -27,7 +27,7 @@ def time_interleaved(section: str, tasks: Mapping[str, Workload], rounds: int) -
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for task in tasks.values():
         task()  # warm-up: allocations, packed weights, kernels chosen on a first run
-    for _ in tqdm(range(rounds), section, leave=False, unit="round"):
+    for _ in tqdm(range(rounds), section, leave=False, unit="round", disable=None):
         for name, task in tasks.items():
             started = time.perf_counter()
             task()

@@ -101,7 +101,7 @@ def read_target(frame: Frame, num_classes: int) -> Tensor:
 
 def read_frames(frames: Sequence[Frame], num_classes: int) -> Iterator[LabelledImage]:
     """Every frame at its native size. Raises DataError for the first bad file."""
-    for frame in tqdm(frames, desc="reading frames", unit="frame", leave=False):
+    for frame in tqdm(frames, "reading frames", unit="frame", leave=False, disable=None):
         image, target = read_image(frame), read_target(frame, num_classes)
         if image.shape[1:] != target.shape:
             raise DataError(

@@ -58,7 +58,7 @@ def confusions(
             [
                 confusion_matrix(mask, target, preset.num_classes)
                 for mask, target in tqdm(
-                    pairs, "evaluating", len(frames), leave=False, unit="frame"
+                    pairs, "evaluating", len(frames), leave=False, unit="frame", disable=None
                 )
             ]
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from model.preset import Preset, PresetError
 from scripts.archive.checkpoint import CheckpointError
-from scripts.training.checkpoints import CHECKPOINT, append_history, save, write_weights
+from scripts.training.checkpoints import CHECKPOINT, preset_lines, save, write_weights
 from scripts.training.cropping import Cropper
 from scripts.training.dataset import (
     Frame,
@@ -22,13 +21,15 @@ from scripts.training.dataset import (
     read_frames,
     scaled_down,
 )
+from scripts.training.first_look import FIRST_LOOK, write_first_look
+from scripts.training.history import Validation, best_mean_iou, drop_rows_after, read_rows
+from scripts.training.interruption import Interrupted, pending_signal
 from scripts.training.losses import class_weights
-from scripts.training.report import validation_line
+from scripts.training.progress import Progress
+from scripts.training.records import Records, best_weights
 from scripts.training.sampling import Sample, Samples
 from scripts.training.trainer import Settings, Trainer
 from scripts.training.validation import ValidationFrame, validate, validation_frame
-
-SHOW_EVERY: Final = 50  # steps between updates of the loss on the terminal; each waits for the GPU
 
 
 def train(
@@ -42,8 +43,10 @@ def train(
 ) -> None:
     """Train a preset's network, on a GPU if there is one; write its weights into `output`.
 
-    Beside them are a checkpoint for `resume` and the history of validations. Raises DataError for a
-    frame that cannot be used, PresetError and CheckpointError for settings that do not fit.
+    Beside the last step's weights are those of the best validation, a checkpoint for `resume`, the
+    history of validations as a table and as curves, and a first look at the crops. Raises DataError
+    for a frame that cannot be used, PresetError and CheckpointError for settings that do not fit,
+    and Interrupted after Ctrl-C or SIGTERM.
     """
     if settings.coarse and preset.output_stride > 8:
         raise PresetError(f"--coarse doubles the output stride, and {preset.name} has 16 already")
@@ -76,11 +79,16 @@ def train(
                 f"{checkpoint} is of a run with other settings or of an older version"
             ) from error
     output.mkdir(parents=True, exist_ok=True)
+    drop_rows_after(output, trainer.step)
 
     rare = (weights > 1).nonzero().flatten().tolist()
     crops = draw_crops(images, preset, settings, rare, device, first_step=trainer.step)
-    run_steps(trainer, crops, validation, output)
-    write_weights(trainer.average.module, output / f"{preset.name}.pth")
+    with pending_signal() as received:
+        run_steps(trainer, crops, validation, output, received)
+    last, best = output / f"{preset.name}.pth", best_weights(preset, output)
+    write_weights(trainer.average.module, last)
+    print(f"{last} for the preset:\n{preset_lines(last)}")
+    print(f"{best}: the weights of the best validation, {best_mean_iou(read_rows(output)):.4f}")
 
 
 def draw_crops(
@@ -116,23 +124,36 @@ def run_steps(
     crops: Iterator[tuple[Tensor, Tensor]],
     validation: Sequence[ValidationFrame],
     output: Path,
+    received: Callable[[], int | None],
 ) -> None:
-    """Train on all crops; validate and save at the intervals of the settings and at the end."""
+    """Train on all crops; validate and save at the intervals of the settings and at the end.
+
+    Once `received` gives a signal's number, save after the step and raise Interrupted.
+    """
     settings = trainer.settings
     total, num_summed = torch.zeros((), device=trainer.class_weights.device), 0
-    bar = tqdm(crops, "training", settings.steps, initial=trainer.step, unit="step")
-    for image, target in bar:
-        total += trainer.train_step(image, target)
-        num_summed += 1
-        step, is_last = trainer.step, trainer.step == settings.steps
-        if step % SHOW_EVERY == 0:
-            bar.set_postfix(loss=f"{total.item() / num_summed:.3f}")
-        if step % settings.validate_every == 0 or is_last:
-            scores = validate(trainer.average.module, validation, trainer.preset)
-            loss = total.item() / num_summed  # mean since the last validation
-            bar.write(validation_line(step, loss, scores))
-            append_history(output, step=step, loss=loss, scores=scores)
-            total.zero_()
-            num_summed = 0
-        if step % settings.save_every == 0 or is_last:
-            save(trainer.state(), output / CHECKPOINT)
+    with (
+        closing(Progress(trainer.step, settings.steps)) as progress,
+        closing(Records(output, trainer.preset, trainer.step)) as records,
+    ):
+        for image, target in crops:
+            if trainer.step == 0:
+                write_first_look(image, target, trainer.preset, output / FIRST_LOOK)
+            learning_rate = trainer.learning_rate
+            total += trainer.train_step(image, target)
+            num_summed += 1
+            step, is_last = trainer.step, trainer.step == settings.steps
+            progress.advance()
+            if progress.is_due(step):
+                progress.show(step, total.item() / num_summed)
+            if step % settings.validate_every == 0 or is_last:
+                scores = validate(trainer.average.module, validation, trainer.preset)
+                loss = total.item() / num_summed
+                records.add(Validation(step, loss, learning_rate, scores), trainer.average.module)
+                total.zero_()
+                num_summed = 0
+            number = received()
+            if step % settings.save_every == 0 or is_last or number:
+                save(trainer.state(), output / CHECKPOINT)
+            if number and not is_last:
+                raise Interrupted(step, number)

@@ -93,6 +93,11 @@ class Trainer:
             self.optimizer, lambda step: learning_rate_factor(step, settings.steps)
         )
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def train_step(self, image: Tensor, target: Tensor) -> Tensor:
         """One step on normalised crops (B, 3, h, w) and targets (B, h, w), on the device.
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from torch import Tensor
 from model.preset import load_preset
 from scripts import train
 from scripts.archive.checkpoint import load_checkpoint, read_checkpoint
+from scripts.common.terminal import ROOT
 from scripts.training.dataset import VOID
+from scripts.training.history import read_rows
 from scripts.training.network import build
 from scripts.training.trainer import Trainer
 from tests.scripts.training.labelled import LABELS, write_data, write_preset, write_split
@@ -56,23 +61,33 @@ def test_a_run_learns_and_leaves_weights_that_load(
     assert {v.dtype for v in state.values() if v.is_floating_point()} == {torch.float16}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("steps_before", [4, 7], ids=["coarse", "fine"])
 @pytest.mark.slow
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(
-    preset: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
+    preset: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    steps_before: int,
+    number: signal.Signals,
 ) -> None:
-    assert run(preset, data, tmp_path / "whole") == 0
+    """With a signal that arrives in the middle of a step."""
+    more = ("--save-every", "100", "--validate-every", "2")
+    assert run(preset, data, tmp_path / "whole", *more) == 0
 
-    def stop(trainer: Trainer, image: Tensor, target: Tensor) -> Tensor:
-        if trainer.step == steps_before:
-            raise KeyboardInterrupt
+    def interrupt(trainer: Trainer, image: Tensor, target: Tensor) -> Tensor:
+        if trainer.step == steps_before - 1:
+            signal.raise_signal(number)
         return train_step(trainer, image, target)
 
     train_step = Trainer.train_step
-    monkeypatch.setattr(Trainer, "train_step", stop)
-    assert run(preset, data, tmp_path / "parts") == 130
+    monkeypatch.setattr(Trainer, "train_step", interrupt)
+    assert run(preset, data, tmp_path / "parts", *more) == 128 + number
+    assert f"stopped after step {steps_before}; --resume" in capsys.readouterr().err
     monkeypatch.undo()
-    assert run(preset, data, tmp_path / "parts", "--resume") == 0
+    assert run(preset, data, tmp_path / "parts", *more, "--resume") == 0
 
     whole, parts = (
         torch.load(tmp_path / name / "last.pth", weights_only=True) for name in ("whole", "parts")
@@ -80,6 +95,44 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(
     assert whole["step"] == parts["step"] == 8
     for part in ("net", "model"):
         torch.testing.assert_close(parts[part], whole[part], rtol=0, atol=0)
+    rows, rows_of_parts = (read_rows(tmp_path / name) for name in ("whole", "parts"))
+    assert [row["step"] for row in rows_of_parts] == [2, 4, 6, 8]
+    assert [row["mean_iou"] for row in rows] == [row["mean_iou"] for row in rows_of_parts]
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_a_program_whose_samples_are_drawn_by_other_processes(
+    preset: Path, data: Path, tmp_path: Path
+) -> None:
+    """As from a terminal, which sends SIGINT to the whole process group."""
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "scripts.train", "--preset", preset, "--data", data]
+    command += ["--output", output, "--steps", "100000", "--batch", "2", "--crop", "48", "64"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, "--workers", "2", "--validate-every", "5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("step 10:"):
+                    break
+            os.killpg(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                process.kill()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    step = torch.load(output / "last.pth", weights_only=True)["step"]
+    assert f"train: stopped after step {step}; --resume" in errors
+    assert step >= 10
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_without_a_checkpoint(
@@ -100,10 +153,9 @@ def test_a_sequence_that_is_left_out_is_what_the_network_is_validated_on(
     shutil.rmtree(data / "val")  # is not read
     write_split(data / "train", 3, seed=200, sequence="night")
     assert run(preset, data, tmp_path / "out", "--steps", "1", "--leave-out", "night") == 0
-    assert "training: 6 frames" in capsys.readouterr().out
-    (line,) = (tmp_path / "out/history.jsonl").read_text().splitlines()
-    entry = json.loads(line)
-    assert (entry["step"], entry["num_frames"]) == (1, 3)
+    assert "training: 6 frames, 5.1% void; validation: 3 frames" in capsys.readouterr().out
+    (row,) = read_rows(tmp_path / "out")
+    assert row["step"] == 1
     assert run(preset, data, tmp_path / "other", "--leave-out", "day") == 1
     assert "cannot leave out 'day'" in capsys.readouterr().err
 
