@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from PIL import ExifTags, Image, ImageFile, ImagePalette
+from PIL import Image, ImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imaging.decode.bmp.reader import BmpFile
@@ -23,11 +22,9 @@ from imaging.decode.deadline import TimedFile
 from imaging.decode.formats import ImageFormat
 from imaging.decode.header import ImageHeader
 from imaging.decode.jpeg_reader import JpegFile
-from imaging.decode.orientation import TRANSPOSITIONS
-from imaging.decode.tiff.directory import TiffDirectory
 from imaging.decode.tiff.layout import is_sampled
 from imaging.decode.tiff.reader import SampledTiff, open_sampled
-from imaging.decode.tiff.whole_images import check_whole_images
+from imaging.decode.tiff.whole_images import TiffFile, open_whole_images
 
 # The GIF reader judges the size while it opens, by a warning where warnings are errors.
 PILLOW_TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -49,23 +46,6 @@ class GifFile(GifImageFile):
     @property
     def canvas(self) -> Canvas | None:
         return Canvas(self.size, self.dispose_extent) if self.dispose_extent else None
-
-
-class TiffFile(TiffImageFile):
-    """Pillow's reader, less the directories below the first: 30 MB of them would become 1 GB."""
-
-    def _open(self) -> None:
-        super()._open()
-        # Palettes have 16 bits, in files of old programs 8, which Pillow takes for black.
-        colours = self.tag_v2.get(COLORMAP, ())
-        if self.mode in ("P", "PA") and max(colours, default=256) < 256:
-            self.palette = ImagePalette.raw("RGB;L", bytes(colours))
-
-    def load_end(self) -> None:
-        turn = TRANSPOSITIONS.get(self.tag_v2.get(ExifTags.Base.Orientation))
-        if turn is not None:
-            self.im = self.im.transpose(turn)
-        self._size = self.im.size
 
 
 READERS: Final[dict[ImageFormat, type[ImageFile.ImageFile]]] = {
@@ -102,13 +82,4 @@ def open_reader(
         return reader_of(header.format)(TimedFile(header.frame or data, max_seconds))
     if is_sampled(header.tiff):
         return open_sampled(header.tiff, max_seconds)
-    check_whole_images(header.tiff)
-    return _open_tiff(header.tiff, max_seconds)
-
-
-def _open_tiff(directory: TiffDirectory, max_seconds: float) -> ImageFile.ImageFile:
-    reader = TiffFile(TimedFile(directory.as_first(), max_seconds))
-    # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
-    if not all(tag in reader.tag_v2 for tag in directory.layout):
-        raise ValueError("tags of the pixels' layout behind one that is broken")
-    return reader
+    return open_whole_images(header.tiff, max_seconds)

@@ -20,6 +20,7 @@ from imaging.decode.tiff.codes import (
     OLD_JPEG,
     UNCOMPRESSED,
     WEBP,
+    unsupported,
 )
 from imaging.decode.tiff.directory import (
     LAYOUT,
@@ -64,8 +65,9 @@ def ends_early(directory: TiffDirectory) -> bool:
 def check_structure(directory: TiffDirectory) -> None:
     """Refuse a file that takes far longer to decode than its size suggests.
 
-    Raises UnreadableImage where all is in order but for the number of parts, ValueError where the
-    file is damaged, of a kind that is not read, or one that Pillow and libtiff read differently.
+    Raises UnreadableImage where all is in order but for the number of parts, UnsupportedImage for
+    a kind that is not read, ValueError where the file is damaged, or one that Pillow and libtiff
+    read differently.
     """
     _check_tags(directory)
     compression = directory.number(tags.COMPRESSION, UNCOMPRESSED)
@@ -76,10 +78,10 @@ def check_structure(directory: TiffDirectory) -> None:
         if offsets in directory.layout:
             _check_pieces(directory, compression, offsets, counts)
     if compression in JPEGS and is_arithmetic(directory.data):
-        raise ValueError("JPEG in arithmetic coding")
+        raise unsupported("with JPEG in arithmetic coding")
     planes = directory.number(tags.PLANAR_CONFIGURATION, INTERLEAVED)
     if compression == OLD_JPEG and planes != INTERLEAVED:  # every strip walks through all planes
-        raise ValueError("old JPEG in planes")
+        raise unsupported("with old JPEG in planes")
 
 
 def _check_tags(directory: TiffDirectory) -> None:

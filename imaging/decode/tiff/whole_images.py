@@ -8,18 +8,52 @@ from __future__ import annotations
 
 from typing import Final
 
+from PIL import ExifTags
 from PIL import TiffImagePlugin as tags  # noqa: N813
 
+from imaging.decode.deadline import TimedFile
+from imaging.decode.orientation import TRANSPOSITIONS
 from imaging.decode.tiff import codes
 from imaging.decode.tiff.codes import unsupported
 from imaging.decode.tiff.directory import STRIPS, TILES, TiffDirectory
+from imaging.decode.tiff.structure import ends_early
+from imaging.errors import UnsupportedImage
 
 COMPRESSIONS: Final = frozenset(tags.COMPRESSION_INFO) - {codes.WEBP}  # libtiff without WebP
 NO_SUBSAMPLING: Final = [1, 1]
 
 
-def check_whole_images(directory: TiffDirectory) -> None:
-    """Raises UnsupportedImage for a kind that is not read, or not rightly."""
+class TiffFile(tags.TiffImageFile):
+    """Pillow's reader, less the directories below the first: 30 MB of them would become 1 GB."""
+
+    def load_end(self) -> None:
+        turn = TRANSPOSITIONS.get(self.tag_v2.get(ExifTags.Base.Orientation))
+        if turn is not None:
+            self.im = self.im.transpose(turn)
+        self._size = self.im.size
+
+
+def open_whole_images(directory: TiffDirectory, max_seconds: float) -> TiffFile:
+    """The image, of which only the header is read so far.
+
+    Raises UnsupportedImage for a kind that is not read, and whatever Pillow does.
+    """
+    _check_kind(directory)
+    try:
+        reader = TiffFile(TimedFile(directory.as_first(), max_seconds))
+    except SyntaxError as error:
+        # For an error that it does not expect Pillow raises this one, too, with the cause.
+        if error.__cause__ is not None or ends_early(directory):
+            raise
+        raise _unknown_pixels(directory) from error
+    # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
+    if not all(tag in reader.tag_v2 for tag in directory.layout):
+        raise ValueError("tags of the pixels' layout behind one that is broken")
+    return reader
+
+
+def _check_kind(directory: TiffDirectory) -> None:
+    """Raises UnsupportedImage for what Pillow and libtiff do not read, or not rightly."""
     compression = directory.number(tags.COMPRESSION, codes.UNCOMPRESSED)
     name = codes.compression_name(compression)
     if compression not in COMPRESSIONS:
@@ -35,7 +69,7 @@ def check_whole_images(directory: TiffDirectory) -> None:
         _check_chroma(directory, compression)
 
 
-def unknown_pixels(directory: TiffDirectory) -> Exception:
+def _unknown_pixels(directory: TiffDirectory) -> UnsupportedImage:
     """The error for pixels of which Pillow does not know what they are."""
     photometric = directory.first(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
     bits = directory.first(tags.BITSPERSAMPLE, 1)

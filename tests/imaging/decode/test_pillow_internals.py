@@ -8,16 +8,23 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from imaging.decode.deadline import TimedFile
+from imaging.decode.decoder import decode_image
 from imaging.decode.formats import ImageFormat
+from imaging.decode.jpeg_reader import JpegFile
 from imaging.decode.orientation import transposition
-from imaging.decode.readers import READERS, GifFile, JpegFile, TiffFile
+from imaging.decode.readers import READERS, GifFile
 from imaging.decode.tiff.directory import read_directories
+from imaging.decode.tiff.layout import read_layout
+from imaging.decode.tiff.unpack import unpack
+from imaging.decode.tiff.whole_images import TiffFile
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
 
@@ -124,7 +131,7 @@ def test_bombs_are_reported_by_these_types(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_tiff_s_tags_are_read_on_opening() -> None:
-    used = "imaging/decode/readers.py, open_reader: tags that libtiff reads and Pillow does not"
+    used = "imaging/decode/tiff/whole_images.py: tags that libtiff reads and Pillow does not"
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
         data = encode(NOISE, "TIFF", compression=compression)
         image = TiffFile(io.BytesIO(data))
@@ -157,22 +164,32 @@ def test_a_tiff_s_other_directories_are_left_alone(
     monkeypatch.setattr(Image.Exif, "get_ifd", forbidden)
     image = TiffFile(io.BytesIO(data))
     image.load()
-    used = "imaging/decode/readers.py, TiffFile.load_end, which replaces Pillow's"
+    used = "imaging/decode/tiff/whole_images.py, TiffFile.load_end, which replaces Pillow's"
     assert image.size == NOISE.size[::-1], f"`load_end` is not called, or turns nothing. {used}"
     assert transposition(image) is None, f"it would be turned twice. {used}"
 
 
-def test_a_tiff_s_palette_can_be_replaced_on_opening() -> None:
-    data = encode(NOISE.convert("P"), "TIFF")
-    old = bytearray(data)
-    table = read_directories(data)[0].layout[TiffImagePlugin.COLORMAP]
-    start = int.from_bytes(data[table.field], "little")
-    for at in range(start, start + 2 * 768, 2):  # from 16 bits to 8
-        old[at : at + 2] = (old[at + 1], 0)
-    of_16_bits, of_8_bits = (TiffFile(io.BytesIO(file)) for file in (data, bytes(old)))
-    used = "imaging/decode/readers.py, TiffFile._open: `palette`, ImagePalette.raw, `tag_v2`"
-    same = of_16_bits.convert("RGB").tobytes() == of_8_bits.convert("RGB").tobytes()
-    assert same, f"a palette of 8 bits is not read as it was. {used}"
+def test_libtiff_gives_the_bytes_of_strips_whatever_they_mean() -> None:
+    """They are given to it as a grey picture, or of JPEG as one with as many channels."""
+    used = "imaging/decode/tiff/unpack.py: pieces of any TIFF as strips of a small one"
+    rows = np.random.default_rng(0).integers(0, 256, (6, 40), np.uint8)
+    layout = read_layout(read_directories(encode(Image.fromarray(rows), "TIFF"))[0])
+    for codec, encoded in ((8, zlib.compress), (32773, _packbits)):
+        pieces = [encoded(rows[:3].tobytes()), encoded(rows[3:].tobytes())]
+        unpacked = unpack(pieces, 3, replace(layout, compression=codec))
+        np.testing.assert_array_equal(unpacked, rows, err_msg=used)
+    for image in (NOISE, NOISE.convert("L"), NOISE.convert("CMYK")):
+        data = encode(image, "TIFF", compression="jpeg")
+        mode = TiffFile(io.BytesIO(data))
+        mode.load()
+        same = decode_image(data).tobytes() == mode.convert("RGB").tobytes()
+        assert same, f"JPEG of mode {image.mode} differs from Pillow's own. {used}"
+
+
+def _packbits(data: bytes) -> bytes:
+    """Literal runs of at most 128 bytes (TIFF 6.0, section 9)."""
+    runs = (data[start : start + 128] for start in range(0, len(data), 128))
+    return b"".join(bytes([len(run) - 1]) + run for run in runs)
 
 
 def test_transparency_is_told_by_mode_and_info() -> None:

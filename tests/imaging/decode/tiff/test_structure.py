@@ -257,7 +257,7 @@ def test_scans_in_pieces() -> None:
 def test_old_jpeg_in_planes() -> None:
     """libtiff walks through all planes for every strip."""
     file = tiled((64, 64), (16, 16), OLD_JPEG, b"", (284, SHORT, 1, 2))
-    assert code_of(file) == "image_corrupt"
+    assert code_of(file) == "unsupported_format"
 
 
 def test_one_tile_for_all_that_is_blank() -> None:
