@@ -28,6 +28,7 @@ examples:
   segmenter - < photo.jpg > mask.png
   segmenter check                  is the service there, and what does it do?
   segmenter models URL URL         which model is at an address?
+  segmenter merge segmented        the COCO files of a folder as one, instances.json
 
 The same command resumes a run that was stopped: outputs that exist are not requested again.
 Exit status: 0 all done, 1 some failed, 2 invalid arguments, 130 stopped by Ctrl-C.

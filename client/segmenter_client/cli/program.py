@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
-from segmenter_client.cli import check_command, models_command, segment_command
+from segmenter_client.cli import check_command, merge_command, models_command, segment_command
 from segmenter_client.cli.terminal import UserError, say, tolerate_any_text
 
 INTERRUPTED: Final = 128 + signal.SIGINT
@@ -17,6 +17,7 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 # A name here goes before a file's: that is ./check.
 COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "check": check_command.run,
+    "merge": merge_command.run,
     "models": models_command.run,
 }
 
