@@ -10,7 +10,7 @@ from serving.request.content_encoding import decoded
 from serving.request.huggingface import is_huggingface
 from serving.request.json_body import parse_json
 from serving.request.kserve import is_kserve
-from serving.request.mistakes import check_not_mistaken
+from serving.request.mistakes import check_not_mistaken, looks_like_json
 from serving.request.open_inference import is_open_inference, split_binary
 from serving.request.parts import declared_type, image_parts, is_numbered
 from serving.types import HttpRequest
@@ -60,7 +60,9 @@ def read_body(request: HttpRequest) -> Body:
     if header_length is not None:
         document, raw = split_binary(bytes(first), header_length)
         return Body(raw=raw, document=document, is_json=True)
-    if declared_type(request) == wire.JSON:
+    declared = declared_type(request)
+    # Triton's client declares nothing where no tensor is raw.
+    if declared == wire.JSON or (not declared and looks_like_json(first)):
         return Body(document=parse_json(first), is_json=True)
     for image in images.values():
         check_not_mistaken(image, request)

@@ -21,10 +21,14 @@ JSON: Final = re.compile(rb"\s*[\[{]\s*[\"{]")
 BEGINNING: Final = 256  # bytes that are looked at
 
 
+def looks_like_json(part: bytes | bytearray) -> bool:
+    """Whether this begins like a JSON object or list, as no image does."""
+    return JSON.match(part[:BEGINNING]) is not None
+
+
 def check_not_mistaken(part: bytes | bytearray, request: HttpRequest) -> None:
     """Raise RequestError 415 for base64, JSON or a form where a file should be."""
     start = bytes(part[:BEGINNING])
-    declared = declared_type(request) or "no Content-Type"
     if BASE64_IMAGE.match(start):
         raise RequestError(
             415,
@@ -40,10 +44,10 @@ def check_not_mistaken(part: bytes | bytearray, request: HttpRequest) -> None:
             "The body is a multipart form, but its Content-Type does not name the boundary between "
             "its parts. Leave that header to the library that makes the form.",
         )
-    if JSON.match(start):
+    if looks_like_json(part):
         raise RequestError(
             415,
             "undeclared_json",
-            f"The body is JSON, but it was sent with {declared}. "
+            f"The body is JSON, but it was sent as {declared_type(request)}. "
             "Send Content-Type: application/json.",
         )

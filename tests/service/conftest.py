@@ -16,11 +16,17 @@ from imaging.mask.class_mask import class_mask_plain
 from imaging.resize import fit_size, resize
 from model.preset import Preset
 from scripts.archive.build import build_archive
+from scripts.launch import gateway
+from scripts.launch.gateway import Gateway
 from scripts.launch.instance import Instance
 from scripts.launch.lifecycle import running_instance
+from scripts.launch.loopback import tiny_image
+from scripts.launch.ports import HOST, free_ports
+from scripts.stress.fuzz.campaign import GATEWAY_LIMITS
 from serving.runtime.loading import ServedModel, load_model
 from serving.wire import MODEL_NAME
 from tests.archives import unpacked_archive
+from tests.debian import program
 
 # Of the archive. Not the default, so that a client or test that assumes the default fails.
 VERSION = "2.0"
@@ -76,3 +82,17 @@ def model(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     loaded = load_model(content, torch.device("cpu"))
     with running_instance(archive, tmp_path_factory.mktemp("service")) as service:
         yield RunningModel(service, loaded)
+
+
+@pytest.fixture(scope="session")
+def front(model: RunningModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway in front of the model."""
+    program("nginx", "nginx")
+    folder = tmp_path_factory.mktemp("gateway")
+    torchserve, port = model.service.ports.inference, free_ports().inference
+    try:
+        yield gateway.start(
+            folder, torchserve, tiny_image(), port, address=HOST, limits=GATEWAY_LIMITS
+        )
+    finally:
+        gateway.stop(folder)

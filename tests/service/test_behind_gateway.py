@@ -12,15 +12,10 @@ import pytest
 import requests
 from PIL import Image
 
-from scripts.launch import gateway
 from scripts.launch.gateway import Gateway
-from scripts.launch.loopback import tiny_image
-from scripts.launch.ports import HOST, free_ports
-from scripts.stress.fuzz.campaign import GATEWAY_LIMITS
 from scripts.stress.fuzz.connection import send
 from scripts.stress.fuzz.hostile_requests import hostile_request
 from serving.types import ModelInfo
-from tests.debian import program
 from tests.deploy.kills import kill_under_load
 from tests.deploy.load import CheckedRequest, Endpoint
 from tests.photos import agreement, encoded, photo
@@ -32,19 +27,6 @@ TIMEOUT = 60  # seconds: a bound against hanging
 
 # Of masks that come out of batches of other sizes.
 SAME = 0.9
-
-
-@pytest.fixture(scope="module")
-def front(model: RunningModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    program("nginx", "nginx")
-    folder = tmp_path_factory.mktemp("gateway")
-    torchserve, port = model.service.ports.inference, free_ports().inference
-    try:
-        yield gateway.start(
-            folder, torchserve, tiny_image(), port, address=HOST, limits=GATEWAY_LIMITS
-        )
-    finally:
-        gateway.stop(folder)
 
 
 @pytest.fixture
@@ -129,7 +111,7 @@ def test_what_torchserve_itself_would_response_500(
 
 
 def test_the_header_by_which_the_gateway_knows_the_handler() -> None:
-    assert "Model-Digest" in ModelInfo("name", "1.0", "sha256:0").headers()
+    assert "Model-Digest" in ModelInfo("name", "1.0", "sha256:0", "fp32").headers()
 
 
 @pytest.mark.skipif("KILLS" not in os.environ, reason="minutes; KILLS=20 -s runs it")

@@ -44,10 +44,14 @@ def test_base64_in_a_form_that_a_gateway_passes_on_as_bytes() -> None:
         assert code_of(body, "application/octet-stream") == (415, "undeclared_base64")
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "", "text/plain;charset=UTF-8"])
+@pytest.mark.parametrize("content_type", ["text/plain", "image/png", "text/plain;charset=UTF-8"])
 @pytest.mark.parametrize("body", [b'{"image": "', b' [{"image"', b'{\n  "instances": ['])
 def test_json_that_is_not_declared(body: bytes, content_type: str) -> None:
     assert code_of(body, content_type) == (415, "undeclared_json")
+
+
+def test_json_without_any_type_is_taken_for_what_it_is() -> None:
+    assert code_of(b'{"image": "?"}', "") == (400, "invalid_base64")
 
 
 def test_a_form_without_a_boundary() -> None:
