@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ import torch
 from PIL import Image
 
 from model.preset import load_preset
-from scripts.training import progress
 from scripts.training.curves import CURVES, open_events
 from scripts.training.dataset import VOID
 from scripts.training.first_look import VOID_COLOUR, write_first_look
@@ -56,7 +57,7 @@ def test_records_keep_the_best_weights_and_what_tensorboard_shows(tmp_path: Path
 
     preset = load_preset(write_preset(tmp_path / "drawn.yaml"))
     net = build(preset, coarse=False)
-    bias = net.classifier[4].bias
+    bias = net.get_parameter("classifier.4.bias")
     records = Records(tmp_path, preset, 0)
     for step, mean_iou in ((10, 0.3), (20, 0.6), (30, 0.5)):
         torch.nn.init.constant_(bias, step)
@@ -86,7 +87,7 @@ def test_records_keep_the_best_weights_and_what_tensorboard_shows(tmp_path: Path
 
 
 def test_training_goes_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert open_events(tmp_path, 0) is None
 
 
@@ -94,7 +95,7 @@ def test_a_log_gets_lines_with_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = iter((100.0, 110.0, 131.0, 131.0))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     shown = Progress(100, 200)
     assert not shown.is_due(105)  # after 10 of 30 seconds
     assert shown.is_due(131)

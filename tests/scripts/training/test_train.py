@@ -106,11 +106,19 @@ def test_ctrl_c_reaches_a_program_whose_samples_are_drawn_by_other_processes(
 ) -> None:
     """As from a terminal, which sends SIGINT to the whole process group."""
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "scripts.train", "--preset", preset, "--data", data]
-    command += ["--output", output, "--steps", "100000", "--batch", "2", "--crop", "48", "64"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "scripts.train",
+        "--preset",
+        preset,
+        "--data",
+        data,
+    ]
+    command += ["--output", output, "--steps", "100000", "--batch", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        [*command, "--workers", "2", "--validate-every", "5"],
+        [*command, "--crop", "48", "64", "--workers", "2", "--validate-every", "5"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
