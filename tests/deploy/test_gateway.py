@@ -277,7 +277,9 @@ def test_a_version_in_the_path_stays_what_it_is(front: Gateway) -> None:
         assert headers["url_path"] == suffix
 
 
-@pytest.mark.parametrize("name", ["hologram", "MASK", "mask.png", "mask/mask", "mask,hologram", "maskjson,"])
+@pytest.mark.parametrize(
+    "name", ["hologram", "MASK", "mask.png", "mask/mask", "mask,hologram", "maskjson,"]
+)
 def test_no_other_name_is_taken_for_a_format(front: Gateway, name: str) -> None:
     response, content = exchange(front, head(front, "POST", f"/predictions/segmenter/{name}"))
     assert (response.status, code_of(content)) == (404, "not_found")

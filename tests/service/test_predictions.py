@@ -258,3 +258,62 @@ def test_clients_at_once_each_get_their_own_response(model: RunningModel) -> Non
         else:
             assert response.status_code == 400
             assert response.json()["error"]["code"] == "image_truncated"
+
+
+def test_the_engine_drops_the_query_of_a_prediction(model: RunningModel) -> None:
+    """docs/formats.md says so; the gateway sends it along."""
+    response = post(model, "?classes=unicorn&output=json", data=PHOTO)
+    assert np.array_equal(mask_of(response), model.mask_in_process(PHOTO))
+    invoke = model.url.replace("/predictions/segmenter", "/models/segmenter/invoke")
+    headers = {"Content-Type": "image/jpeg"}
+    url = f"{invoke}?treshold=0.5"
+    refused = requests.post(url, data=PHOTO, headers=headers, timeout=TIMEOUT)
+    assert refused.json()["error"]["code"] == "unknown_name"
+
+
+def test_the_engine_shows_the_last_of_two_parts_of_one_name(model: RunningModel) -> None:
+    files = [("image", b"no photo"), ("image", PHOTO)]
+    assert np.array_equal(mask_of(post(model, files=files)), model.mask_in_process(PHOTO))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "code"),
+    [
+        (B64.encode(), {"Content-Type": "text/plain"}, "undeclared_base64"),
+        (json.dumps(V1).encode(), {"Content-Type": "text/plain"}, "undeclared_json"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + PHOTO + b"\r\n--x--",
+            {"Content-Type": "multipart/form-data"},
+            "undeclared_form",
+        ),
+        (PHOTO, {"Content-Encoding": "br", "Content-Type": "image/jpeg"}, "unsupported_encoding"),
+    ],
+)
+def test_what_is_sent_wrongly_is_named(
+    model: RunningModel, body: bytes, headers: dict[str, str], code: str
+) -> None:
+    response = post(model, data=body, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (415, code)
+    form = post(model, files={"image": B64})
+    assert (form.status_code, form.json()["error"]["code"]) == (415, "undeclared_base64")
+
+
+def test_a_name_in_the_document_other_than_the_addresss(model: RunningModel) -> None:
+    url = model.url.replace("/predictions/segmenter", "/v2/models/segmenter/infer")
+    document = {**V2, "model_name": "voc-resnet50", "model_version": "9"}
+    response = requests.post(url, json=document, timeout=TIMEOUT)
+    assert response.json()["outputs"][0]["shape"] == [1, 75, 113]
+
+
+def test_errors_in_kserves_protocols(model: RunningModel) -> None:
+    host = model.url.split("/predictions/")[0]
+    v2 = requests.post(
+        host + "/v2/models/segmenter/infer",
+        json={"inputs": [{**V2["inputs"][0], "data": ["?"]}]},
+        timeout=TIMEOUT,
+    )
+    v1 = requests.post(
+        host + "/v1/models/segmenter:predict", json={"instances": [{}]}, timeout=TIMEOUT
+    )
+    assert v2.json()["error"].startswith("invalid_base64: ")
+    assert v1.json()["error"].startswith("image_missing: ")
