@@ -172,6 +172,8 @@ def test_each_credential_is_one_of_four() -> None:
         "/predictions/segmenter",
         f"/predictions/segmenter/{VERSION}",
         f"/predictions/segmenter/{VERSION}/overlay",
+        f"/predictions/segmenter/{VERSION}/mask,json",
+        "/predictions/segmenter/mask,json",
         "/v1/models/segmenter:predict",
         "/v2/models/segmenter/infer",
         f"/v2/models/segmenter/versions/{VERSION}/infer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,6 +37,18 @@ def http(front: Gateway) -> Iterator[requests.Session]:
         session.verify = str(front.certificate)
         session.headers["Authorization"] = f"Bearer {front.token}"
         yield session
+
+
+@pytest.mark.parametrize("version", ["", f"/{VERSION}"])
+def test_several_formats_at_the_end_of_the_path(
+    front: Gateway, http: requests.Session, version: str
+) -> None:
+    url = f"{front.url}/predictions/segmenter{version}"
+    response = http.post(f"{url}/mask,coco?name=a.jpg", data=PHOTO, timeout=TIMEOUT)
+    assert response.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == ["a.jpg.mask.png", "a.jpg.coco.json"]
+    assert http.post(f"{url}/mask,picture", data=PHOTO, timeout=TIMEOUT).status_code >= 400
 
 
 @pytest.mark.parametrize(
