@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imaging.colour.encoding import ColourEncoding, encoding_of_code_points
-from imaging.decode import isobmff, jpeg, webp
+from imaging.decode import jpeg, webp
 from imaging.decode.bmp.header import read_header as read_bmp_header
 from imaging.decode.camera_raw import refuse_raw, refuse_raw_tiff
 from imaging.decode.canvas import Canvas
 from imaging.decode.formats import ImageFormat, format_of
-from imaging.decode.isobmff import IsobmffStructure
+from imaging.decode.heif import structure as heif
+from imaging.decode.heif.structure import HeifStructure
 from imaging.decode.jpeg import JpegStructure
 from imaging.decode.png import structure as png
 from imaging.decode.png.apng import first_frame
@@ -58,7 +59,7 @@ class ImageHeader:
     jpeg: JpegStructure | None
     png: PngStructure | None
     tiff: TiffDirectory | None
-    isobmff: IsobmffStructure | None  # of AVIF and HEIC
+    heif: HeifStructure | None  # of AVIF and HEIC
 
     @property
     def tile_size(self) -> tuple[int, int]:
@@ -76,7 +77,7 @@ def read_header(data: bytes) -> ImageHeader:
         directories = read_directories(data)
         refuse_raw_tiff(directories)
         directory = full_picture(directories)
-    boxes = isobmff.read_structure(data) if name in ("AVIF", "HEIC") else None
+    boxes = heif.read_structure(data) if name in ("AVIF", "HEIC") else None
     chunks = png.read_structure(frame or data) if name == "PNG" else None
     if name == "WebP":
         canvas = webp.canvas_of_animation(data)
@@ -92,7 +93,7 @@ def read_header(data: bytes) -> ImageHeader:
         jpeg=jpeg.read_structure(data) if name == "JPEG" else None,
         png=chunks,
         tiff=directory,
-        isobmff=boxes,
+        heif=boxes,
     )
 
 
@@ -107,19 +108,19 @@ def check_structure(header: ImageHeader) -> None:
         png.check_structure(header.png)
     if header.tiff:
         tiff.check_structure(header.tiff)
-    if header.isobmff:
-        isobmff.check_structure(header.isobmff, header.format)
+    if header.heif:
+        heif.check_structure(header.heif, header.format)
 
 
 def _canvas_size(
-    data: bytes, name: ImageFormat, canvas: Canvas | None, boxes: IsobmffStructure | None
+    data: bytes, name: ImageFormat, canvas: Canvas | None, boxes: HeifStructure | None
 ) -> tuple[int, int] | None:
     if name == "WebP":
         return webp.canvas_size(data)
     return boxes.size if boxes else canvas.size if canvas else None
 
 
-def _encoding(chunks: PngStructure | None, boxes: IsobmffStructure | None) -> ColourEncoding | None:
+def _encoding(chunks: PngStructure | None, boxes: HeifStructure | None) -> ColourEncoding | None:
     if chunks:
         return encoding_of_chunks(chunks.chunks)
     if boxes and boxes.code_points:
@@ -138,7 +139,7 @@ def _ends_early(data: bytes, name: ImageFormat) -> bool:
     if name == "WebP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if name in ("AVIF", "HEIC"):
-        return isobmff.ends_early(data)
+        return heif.ends_early(data)
     try:  # BMP, whose field for the file's size is often wrong
         return len(data) < read_bmp_header(data).end
     except (ImageError, ValueError, struct.error):

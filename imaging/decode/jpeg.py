@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from imaging.decode.formats import too_complex
+from imaging.decode.formats import not_read, too_complex
 
 # The marker, and the high byte of a length that is always below 256.
 START_OF_SCAN: Final = b"\xff\xda\0"
@@ -39,30 +39,48 @@ ARITHMETIC: Final = re.compile(
 )
 
 
+# The markers of frame headers, and of those that Pillow reads: baseline, extended, progressive.
+FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+READ_FRAMES: Final = frozenset((0xC0, 0xC1, 0xC2))
+LOSSLESS: Final = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+
+
 @dataclass(frozen=True)
 class JpegStructure:
-    """Counts of what a JPEG may repeat at will, and its entropy coding."""
+    """Counts of what a JPEG may repeat at will, and how its pixels are coded."""
 
     num_scans: int
     num_exif: int  # segments
     num_segments: int  # before the pixels; counted up to MAX_SEGMENTS + 1
     is_arithmetic: bool
+    frame: int | None  # the second byte of the frame header's marker; None where there is no header
+    bits: int  # of a sample
 
 
 def read_structure(data: bytes) -> JpegStructure:
     """Takes any bytes: what is damaged ends the walk over the segments."""
+    segments = list(itertools.islice(_segments(data), MAX_SEGMENTS + 1))
+    frame = next((start for start in segments if data[start + 1] in FRAMES), None)
     return JpegStructure(
         num_scans=data.count(START_OF_SCAN),
         num_exif=data.count(EXIF),
-        num_segments=sum(1 for _ in itertools.islice(_segments(data), MAX_SEGMENTS + 1)),
+        num_segments=len(segments),
         is_arithmetic=is_arithmetic(data),
+        frame=None if frame is None else data[frame + 1],
+        bits=8 if frame is None else int.from_bytes(data[frame + 4 : frame + 5], "big"),
     )
 
 
 def check_structure(jpeg: JpegStructure) -> None:
-    """Raises UnreadableImage where there are too many parts, ValueError for a kind not read."""
+    """Raises UnreadableImage for too many parts, UnsupportedImage for a kind that is not read."""
     if jpeg.is_arithmetic:
-        raise ValueError("arithmetic coding")
+        raise not_read("JPEG files with arithmetic coding are")
+    if jpeg.frame in LOSSLESS:
+        raise not_read("Lossless JPEG files are")
+    if jpeg.frame is not None and jpeg.frame not in READ_FRAMES:
+        raise not_read("Hierarchical JPEG files are")
+    if jpeg.bits == 12:
+        raise not_read("JPEG files of 12 bits a sample are")
     if jpeg.num_scans > MAX_SCANS or jpeg.num_exif > MAX_EXIF or jpeg.num_segments > MAX_SEGMENTS:
         raise too_complex("JPEG")
 

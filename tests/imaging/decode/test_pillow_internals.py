@@ -60,7 +60,7 @@ def test_readers_take_a_file_and_read_no_pixel_before_load(name: ImageFormat) ->
     used = "imaging/decode/readers.py, open_reader: the size is limited before pixels are decoded"
     assert isinstance(image, ImageFile.ImageFile), f"{name}: not an ImageFile any more. {used}"
     assert image.size == NOISE.size, f"{name}: the constructor leaves no size. {used}"
-    # What these allocate is limited before the reader opens the file: webp.py, isobmff.py.
+    # What these allocate is limited before the reader opens the file: webp.py, heif.
     if name not in ("WebP", "AVIF"):
         read = sum(file.sizes)
         assert read < len(data) / 2, f"{name}: the constructor reads {read} bytes. {used}"

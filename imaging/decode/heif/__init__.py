@@ -1,0 +1,1 @@
+"""AVIF and HEIC: pictures of video codecs in boxes."""

@@ -1,0 +1,85 @@
+"""What an AVIF or HEIC file says about itself: what its reader allocates, and its colours.
+
+ISO/IEC 23008-12 (HEIF).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+from imaging.decode.formats import ImageFormat, too_complex
+from imaging.decode.heif import av1
+from imaging.decode.heif.boxes import Box, box_size, number, read_boxes
+from imaging.decode.heif.items import heads_of_pictures
+
+MAX_BOXES: Final = 4096  # ordinary files have some dozens, in tiles of 512 px a few hundred
+
+
+@dataclass(frozen=True)
+class HeifStructure:
+    """What an image says about itself, and the items and tracks in its file."""
+
+    size: tuple[int, int]  # (width, height) px of the largest of them, (0, 0) if there is none
+    num_boxes: int  # counted up to MAX_BOXES + 1
+    code_points: tuple[int, int] | None  # primaries and transfer function (Rec. ITU-T H.273)
+    av1_heads: tuple[bytes, ...]  # of the AV1 pictures
+
+
+def read_structure(data: bytes) -> HeifStructure:
+    """Takes any bytes: what is damaged ends the walk over the boxes."""
+    boxes = list(itertools.islice(read_boxes(data), MAX_BOXES + 1))
+    sizes = [_size(data, box) for box in boxes]
+    colours = [box.head(data) for box in boxes if box.kind == b"colr"]
+    nclx = next((body for body in colours if body[:4] == b"nclx"), None)
+    try:
+        heads = tuple(heads_of_pictures(data, boxes, b"av01"))
+    except (IndexError, ValueError):
+        heads = (b"",)
+    return HeifStructure(
+        size=max([*sizes, (0, 0)], key=lambda size: size[0] * size[1]),
+        num_boxes=len(boxes),
+        code_points=None if nclx is None else (number(nclx, 4, 2), number(nclx, 6, 2)),
+        av1_heads=heads,
+    )
+
+
+def check_structure(heif: HeifStructure, name: ImageFormat) -> None:
+    """Raises UnreadableImage for too many parts, ValueError for a file of unknown or untrue size.
+
+    libheif refuses by itself a HEVC picture that is larger than its box says.
+    """
+    if heif.num_boxes > MAX_BOXES:
+        raise too_complex(name)
+    if 0 in heif.size:
+        raise ValueError("no size")
+    width, height = heif.size
+    for head in heif.av1_heads:
+        picture_width, picture_height = av1.picture_size(head)
+        if picture_width * picture_height > width * height:
+            raise ValueError(f"a picture of {picture_width}x{picture_height} in {width}x{height}")
+
+
+def ends_early(data: bytes) -> bool:
+    """Whether the file stops within its last box, or before the boxes that hold pixels."""
+    end = 0
+    kinds: set[bytes] = set()
+    while end + 8 <= len(data) and len(kinds) < MAX_BOXES:
+        kinds.add(data[end + 4 : end + 8])
+        size = box_size(data, end)
+        if size is None:
+            break
+        end += size
+    return end > len(data) or b"mdat" not in kinds
+
+
+def _size(data: bytes, box: Box) -> tuple[int, int]:
+    """(width, height) px that a box declares, of an item or a track."""
+    if box.kind == b"ispe":  # version and flags, width, height
+        return number(data, box.start + 4, 4), number(data, box.start + 8, 4)
+    if box.kind == b"tkhd":  # the last two, with 16 bits of fraction
+        return number(data, box.end - 8, 2), number(data, box.end - 4, 2)
+    if box.kind == b"av01":
+        return number(data, box.start + 24, 2), number(data, box.start + 26, 2)
+    return 0, 0
