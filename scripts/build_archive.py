@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from model.calibration_file import CalibrationError
 from model.digest import sha256_of
 from model.preset import PresetError
 from scripts.archive.build import build_archive, preset_to_pack
@@ -61,7 +62,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parsed(arguments)
-    return exit_status(lambda: execute(options), PresetError, CheckpointError, ArchiveError)
+    faults = (PresetError, CheckpointError, CalibrationError, ArchiveError)
+    return exit_status(lambda: execute(options), *faults)
 
 
 if __name__ == "__main__":

@@ -122,15 +122,17 @@ class ErrorResponse(Response):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A served model's name and version, and "sha256:<64 hex digits>" of its weights file."""
+    """What responses say about the model that made them."""
 
     name: str
     version: str
-    digest: str
+    digest: str  # "sha256:<64 hex digits>" of its weights file
+    precision: str  # what its network computes in: "fp32", "bf16", "fp16" or "int8"
 
     def headers(self) -> dict[str, str]:
         return {
             "Model-Name": self.name,
             "Model-Version": self.version,
             "Model-Digest": self.digest,
+            "Model-Precision": self.precision,
         }

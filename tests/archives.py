@@ -7,16 +7,19 @@ from pathlib import Path
 
 import torch
 
-from model import build_segmenter
+from model import build_segmenter, calibrate
+from model.calibration_file import StoredCalibration, write_calibration
+from model.normalization import normalize
 from model.preset import Preset, WeightsSource, dump_preset
-from serving.runtime.golden import record_golden
+from serving.runtime.golden import golden_pixels, record_golden
+from serving.runtime.loading import CALIBRATION_FILE
 from tests.conftest import randomize
 
 LABELS = ("ground", "water", "wall", "roof", "plant")
 PALETTE = ((0, 0, 0), (0, 0, 255), (128, 128, 128), (200, 80, 40), (0, 160, 0))
 
 
-def unpacked_archive(folder: Path, short_side: int = 64) -> Path:
+def unpacked_archive(folder: Path, short_side: int = 64, *, calibrated: bool = False) -> Path:
     """The files that a worker finds in its model folder, the code aside: a tiny ResNet-18 model."""
     net = randomize(build_segmenter("resnet18", len(LABELS), (2, 4), features="layer3"))
     weights = folder / "weights.pth"
@@ -39,4 +42,11 @@ def unpacked_archive(folder: Path, short_side: int = 64) -> Path:
     )
     dump_preset(preset, folder / "preset.yaml")
     record_golden(net, preset, folder)
+    if calibrated:
+        assert preset.weights is not None
+        pixels = normalize(golden_pixels(preset), preset.mean, preset.std)
+        ranges = calibrate(net, [pixels])
+        write_calibration(
+            StoredCalibration(preset.weights.sha256, 1, ranges), folder / CALIBRATION_FILE
+        )
     return folder

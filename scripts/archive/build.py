@@ -18,15 +18,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.calibration_file import (
+    StoredCalibration,
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from model.digest import sha256_of
 from model.preset import Preset, WeightsSource, build_network, dump_preset, load_preset
 from model.segmenter import Segmenter
 from scripts.archive.checkpoint import trained_network
 from scripts.archive.portability import check_portable
 from scripts.archive.published import published_weights
-from scripts.common.terminal import ROOT, UserError
+from scripts.common.terminal import ROOT, UserError, say, shown
 from scripts.common.version import project_version
 from serving.runtime.golden import record_golden
+from serving.runtime.loading import CALIBRATION_FILE
 
 PACKAGES = ("imaging", "model", "serving")
 
@@ -64,14 +71,17 @@ def build_archive(
     are drawn, always the same, and the preset's name gets "-random" at its end. Another project's
     weights give the preset its variant. `version` is this project's unless given.
 
-    Raises BuildError, PresetError, CheckpointError, PortabilityError, or ArchiveError where the
-    network's logits are not finite.
+    A calibration beside the weights is packed with them. Raises BuildError, PresetError,
+    CheckpointError, CalibrationError, PortabilityError, or ArchiveError where the network's logits
+    are not finite.
     """
     preset = preset_to_pack(preset_name, random_weights=random_weights)
+    calibration = None
     if random_weights:
         net = untrained(preset)
     else:
         source = weights or own_weights(preset)
+        calibration = calibration_of(source, preset.name)
         preset, net = trained_network(preset, source, verified=weights is None)
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +94,9 @@ def build_archive(
         packed = WeightsSource(WEIGHTS_FILE, None, sha256_of(content / WEIGHTS_FILE))
         preset = dataclasses.replace(preset, weights=packed)
         dump_preset(preset, content / PRESET_FILE)
+        if calibration is not None:
+            of_packed = dataclasses.replace(calibration, weights=packed.sha256)
+            write_calibration(of_packed, content / CALIBRATION_FILE)
         record_golden(net, preset, content)
         shutil.copy(ROOT / CONFIG_FILE, stage)
         rewrite(run_archiver(stage, name, version or project_version()), output)
@@ -117,6 +130,25 @@ def own_weights(preset: Preset) -> Path:
             "or choose random ones with --random-weights"
         )
     return published_weights(preset.weights)
+
+
+def calibration_of(weights: Path, model: str) -> StoredCalibration | None:
+    """The calibration beside a weights file, if there is one of exactly these weights.
+
+    Says what would make one if there is none. Raises CalibrationError where it is damaged.
+    """
+    path = calibration_path(weights)
+    if not path.is_file():
+        say(
+            f"{model} has no calibration, and will not run in int8. `make quantize DATA=<photos>` "
+            "makes one: on processors with VNNI or AMX the network is then at least twice as fast"
+        )
+        return None
+    stored = read_calibration(path)
+    if stored.weights != sha256_of(weights):
+        say(f"{shown(path)} is of other weights, and is left out; make quantize makes a new one")
+        return None
+    return stored
 
 
 def pack_code(content: Path) -> None:

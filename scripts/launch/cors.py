@@ -22,8 +22,8 @@ REQUEST_HEADERS: Final = (
     *(OUTPUT_HEADER, *OPTION_HEADERS.values(), INFERENCE_HEADER_LENGTH),
 )
 RESPONSE_HEADERS: Final = (
-    *("Model-Name", "Model-Version", "Model-Digest", "Server-Timing", "Retry-After"),
-    *("X-Request-Id", INFERENCE_HEADER_LENGTH),
+    *("Model-Name", "Model-Version", "Model-Digest", "Model-Precision", "Server-Timing"),
+    *("Retry-After", "X-Request-Id", INFERENCE_HEADER_LENGTH),
 )
 
 

@@ -20,6 +20,7 @@ def model_card(preset: Preset, info: ModelInfo, limits: Limits) -> dict[str, obj
         "name": info.name,
         "version": info.version,
         "digest": info.digest,
+        "precision": info.precision,
         "description": preset.description,
         "classes": [
             {"id": index, "label": label, "colour": list(colour)}

@@ -38,6 +38,11 @@ LOGITS_FILE = "golden.npz"
 # of the pixels change in bf16 already.
 LARGEST_DEVIATION = 0.05
 
+# The same in int8, which is off by 0.045 (street-resnet18 as trained, calibrated with four photos)
+# and 0.056 (ResNet-50 with random weights): of a drawing, some numbers are beyond what photos gave.
+# Of the faults above, only a picture moved by one pixel is not found any more.
+LARGEST_INT8_DEVIATION = 0.15
+
 
 def record_golden(net: nn.Module, preset: Preset, folder: Path) -> None:
     """Write the logits of `net`, the plain network with its weights, to `folder`/golden.npz.
@@ -59,7 +64,7 @@ def check_golden(model: ServedModel, folder: Path) -> float:
 
     It is a worker's first forward, and so its warm-up; on a GPU its second too, which replays a
     CUDA graph and is the one that is compared. Raises ArchiveError where the deviation is
-    above LARGEST_DEVIATION, and what the forward raises where there are no logits.
+    above what its precision explains, and what the forward raises where there are no logits.
     """
     expected = read_logits(folder / LOGITS_FILE)
     images = list(golden_pixels(model.preset))
@@ -75,10 +80,11 @@ def check_golden(model: ServedModel, folder: Path) -> float:
             "built; build the archive again"
         )
     off = deviation(logits.cpu(), expected)
-    if not off <= LARGEST_DEVIATION:  # NaN is not
+    largest = LARGEST_INT8_DEVIATION if model.precision == "int8" else LARGEST_DEVIATION
+    if not off <= largest:  # NaN is not
         raise ArchiveError(
             "the model does not reproduce the golden image: its logits are off by "
-            f"{off:.1%}, of which rounding explains {LARGEST_DEVIATION:.0%} at most. Build the "
+            f"{off:.1%}, of which {model.precision} explains {largest:.0%} at most. Build the "
             "archive again; if that does not help, check the versions of PyTorch and the device"
         )
     return off

@@ -8,12 +8,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from model.calibration_file import CalibrationError, read_calibration
 from model.digest import sha256_of
 from model.optimize.inference import optimize_for_pixels
+from model.optimize.precision import choose_precision
 from model.preset import Preset, PresetError, build_network, load_preset
 
 # The archive's resolved preset: it names the weights file and the digest that file must have.
 PRESET_FILE = "preset.yaml"
+
+# Ranges of the maps of an int8 network, where the weights have been calibrated.
+CALIBRATION_FILE = "calibration.json"
 
 # The head's last layer: it has one output for each class.
 CLASSES_KEY = "classifier.4.weight"
@@ -28,18 +33,20 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded archive: the network on its device, what describes it, and its weights' digest."""
+    """A loaded archive: the network on its device, and what describes it."""
 
     net: nn.Module  # uint8 (B, 3, H, W) RGB pixels -> logits (B, num_classes, h, w) in fp32
     device: torch.device
     preset: Preset
     digest: str  # "sha256:<64 hex digits>" of the weights file
+    precision: str  # what the network computes in: "fp32", "bf16", "fp16" or "int8"
 
 
 def load_model(folder: Path, device: torch.device, precision: str = "auto") -> ServedModel:
     """Build the network of the archive unpacked in `folder` and load its weights, checked.
 
-    Raises ArchiveError where preset or weights are missing or altered, or do not fit each other.
+    `precision` is as of model.optimize_for_inference. Raises ArchiveError where preset, weights or
+    calibration are missing or altered, or do not fit each other.
     """
     preset = read_preset(folder / PRESET_FILE)
     if preset.weights is None or preset.weights.file is None:
@@ -59,12 +66,13 @@ def load_model(folder: Path, device: torch.device, precision: str = "auto") -> S
         raise ArchiveError(
             f"{path.name} does not fit preset {preset.name}: {one_line(error)}"
         ) from error
-    return ServedModel(
-        net=optimize_for_pixels(net, preset.mean, preset.std, device, precision),
-        device=device,
-        preset=preset,
-        digest=f"sha256:{preset.weights.sha256}",
-    )
+    calibration = own_calibration(folder, preset.weights.sha256)
+    try:
+        precision = choose_precision(precision, device, calibration is not None)
+        fast = optimize_for_pixels(net, preset.mean, preset.std, device, precision, calibration)
+    except ValueError as error:
+        raise ArchiveError(one_line(error)) from error
+    return ServedModel(fast, device, preset, f"sha256:{preset.weights.sha256}", precision)
 
 
 def read_preset(path: Path) -> Preset:
@@ -74,6 +82,20 @@ def read_preset(path: Path) -> Preset:
         return load_preset(path)
     except PresetError as error:
         raise ArchiveError(f"{one_line(error)}; build the archive again") from error
+
+
+def own_calibration(folder: Path, weights_sha256: str) -> dict[str, float] | None:
+    """The calibration in the archive, which must be of these weights; None if there is none."""
+    path = folder / CALIBRATION_FILE
+    if not path.exists():
+        return None
+    try:
+        stored = read_calibration(path)
+    except CalibrationError as error:
+        raise ArchiveError(f"{path.name} is damaged; build the archive again") from error
+    if stored.weights != weights_sha256:
+        raise ArchiveError(f"{path.name} is of other weights; build the archive again")
+    return stored.ranges
 
 
 def verify_sha256(path: Path, expected: str) -> None:

@@ -100,7 +100,9 @@ def load_service(
         triton_works(device)  # compiles here, not in the threads of the first requests
     warm_up(model.net, common_input_sizes(model.preset.short_side))
     off = check_golden(model, folder)
-    logger.info("the golden image's logits are off by %.2f %%: in service", 100 * off)
+    logger.info(
+        "the golden image's logits are off by %.2f %% in %s: in service", 100 * off, model.precision
+    )
     return SegmentationService(
         model,
         version,
@@ -143,7 +145,7 @@ class SegmentationService:
         response_limit: ResponseLimit,
     ) -> None:
         self.model = model
-        self.info = ModelInfo(model.preset.name, version, model.digest)
+        self.info = ModelInfo(model.preset.name, version, model.digest, model.precision)
         self.limits = Limits()
         self.budget = PixelBudget(MAX_PIXELS_IN_FLIGHT)
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="image")

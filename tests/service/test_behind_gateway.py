@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from PIL import Image
 from scripts.launch.gateway import Gateway
 from scripts.stress.fuzz.connection import send
 from scripts.stress.fuzz.hostile_requests import hostile_request
+from segmenter_client import Service
 from serving.types import ModelInfo
 from tests.deploy.kills import kill_under_load
 from tests.deploy.load import CheckedRequest, Endpoint
@@ -97,6 +99,21 @@ def test_the_page_opens_with_the_token_as_password(front: Gateway) -> None:
         assert page.status_code == 200
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
         assert "<!DOCTYPE html>" in page.text
+
+
+def test_the_client_learns_the_model_and_gets_several_formats(
+    model: RunningModel, front: Gateway
+) -> None:
+    with Service(front.predictions, token=front.token, verify=front.certificate) as service:
+        card = service.model()
+        outputs = service.predict_all(PHOTO, ["mask", "coco"], name="stra\u00dfe/photo.jpg")
+    assert card.digest == model.digest
+    assert card.limits.max_pixels > 0
+    assert np.array_equal(
+        np.array(Image.open(io.BytesIO(outputs["mask"]))), model.mask_in_process(PHOTO)
+    )
+    (image,) = json.loads(outputs["coco"])["images"]
+    assert image["file_name"] == "stra\u00dfe/photo.jpg"
 
 
 def test_ready_and_live_without_the_token(front: Gateway) -> None:

@@ -28,4 +28,4 @@ def preset() -> Preset:
 
 @pytest.fixture
 def info() -> ModelInfo:
-    return ModelInfo("toy", "1.0", "sha256:" + "0" * 64)
+    return ModelInfo("toy", "1.0", "sha256:" + "0" * 64, "fp32")

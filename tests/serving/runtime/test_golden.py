@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +13,33 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model import optimize_for_pixels
+from model.calibration_file import read_calibration
 from model.normalization import normalize
+from model.optimize.quantized_conv import can_quantize
 from model.preset import Preset, build_network, load_preset
 from model.segmenter import Segmenter
 from scripts.common.street import draw_street
 from serving.runtime.golden import (
     IMAGE,
     LARGEST_DEVIATION,
+    LARGEST_INT8_DEVIATION,
     LOGITS_FILE,
     check_golden,
     deviation,
     read_logits,
     record_golden,
 )
-from serving.runtime.loading import ArchiveError, ServedModel, load_model
+from serving.runtime.loading import CALIBRATION_FILE, ArchiveError, ServedModel, load_model
 from tests.archives import unpacked_archive
 from tests.conftest import randomize
 
 CPU = torch.device("cpu")
+needs_int8 = pytest.mark.skipif(not can_quantize(), reason="no int8 convolutions")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpacked_archive(tmp_path_factory.mktemp("archive"))
+    return unpacked_archive(tmp_path_factory.mktemp("archive"), calibrated=True)
 
 
 @pytest.fixture
@@ -56,13 +61,21 @@ class Plain(nn.Module):
 
 
 def served(net: nn.Module, preset: Preset) -> ServedModel:
-    return ServedModel(net, CPU, preset, digest="")
+    return ServedModel(net, CPU, preset, digest="", precision="fp32")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_was_built_goes_into_service(folder: Path, precision: str) -> None:
-    off = check_golden(load_model(folder, CPU, precision), folder)
-    assert 0 < off < {"fp32": 0.001, "bf16": LARGEST_DEVIATION / 2}[precision]
+@pytest.mark.parametrize(
+    ("precision", "largest"),
+    [
+        ("fp32", 0.001),
+        ("bf16", LARGEST_DEVIATION / 2),
+        pytest.param("int8", LARGEST_INT8_DEVIATION / 2, marks=needs_int8),
+    ],
+)
+def test_what_was_built_goes_into_service(folder: Path, precision: str, largest: float) -> None:
+    model = load_model(folder, CPU, precision)
+    assert model.precision == precision
+    assert 0 < check_golden(model, folder) < largest
 
 
 def other_weights(net: Segmenter) -> None:
@@ -93,20 +106,23 @@ def not_a_number(net: Segmenter) -> None:
     nn.init.constant_(net.get_parameter("classifier.4.bias"), float("nan"))
 
 
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
 @pytest.mark.parametrize(
     "fault",
     [other_weights, lost_convolution, exchanged_colours, atrous_rate, louder, not_a_number],
 )
 @pytest.mark.slow
 def test_another_model_does_not_go_into_service(
-    folder: Path, preset: Preset, fault: Callable[[Segmenter], None]
+    folder: Path, preset: Preset, fault: Callable[[Segmenter], None], precision: str
 ) -> None:
     net = build_network(preset)
     net.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
     fault(net.eval())
-    fast = optimize_for_pixels(net, preset.mean, preset.std, CPU, "fp32")
+    ranges = read_calibration(folder / CALIBRATION_FILE).ranges
+    fast = optimize_for_pixels(net, preset.mean, preset.std, CPU, precision, ranges)
+    model = replace(served(fast, preset), precision=precision)
     with pytest.raises(ArchiveError, match="does not reproduce the golden image") as caught:
-        check_golden(served(fast, preset), folder)
+        check_golden(model, folder)
     assert "\n" not in str(caught.value)
 
 

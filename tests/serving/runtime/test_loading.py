@@ -11,15 +11,21 @@ import pytest
 import torch
 import yaml
 
+from model.calibration_file import read_calibration, write_calibration
 from model.digest import sha256_of
+from model.optimize.precision import fast_precision
+from model.optimize.quantized_conv import can_quantize
 from model.preset import dump_preset, load_preset
 from serving.runtime.loading import ArchiveError, load_model
 from tests.archives import unpacked_archive
 
+CPU = torch.device("cpu")
+needs_int8 = pytest.mark.skipif(not can_quantize(), reason="no int8 convolutions")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpacked_archive(tmp_path_factory.mktemp("whole"))
+    return unpacked_archive(tmp_path_factory.mktemp("whole"), calibrated=True)
 
 
 @pytest.fixture
@@ -72,6 +78,21 @@ def other_network(folder: Path) -> None:
     dump_preset(replace(preset, weights=source), folder / "preset.yaml")
 
 
+def no_calibration(folder: Path) -> None:
+    (folder / "calibration.json").write_text("[1, 2]")
+
+
+def calibration_of_other_weights(folder: Path) -> None:
+    path = folder / "calibration.json"
+    write_calibration(replace(read_calibration(path), weights="0" * 64), path)
+
+
+def calibration_of_another_network(folder: Path) -> None:
+    path = folder / "calibration.json"
+    stored = read_calibration(path)
+    write_calibration(replace(stored, ranges={**stored.ranges, "backbone.layer4.0": 1.0}), path)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -82,6 +103,13 @@ def other_network(folder: Path) -> None:
         (no_weights, "weights.pth is missing from the archive; build the archive again"),
         (cut_weights, "weights.pth is damaged: its SHA-256 is "),
         (other_network, "weights.pth does not fit preset tiny: "),
+        (no_calibration, "calibration.json is damaged; build the archive again"),
+        (calibration_of_other_weights, "calibration.json is of other weights; build"),
+        pytest.param(
+            calibration_of_another_network,
+            "another network: 1 layers are in only one of the two",
+            marks=needs_int8,
+        ),
     ],
 )
 def test_a_broken_archive_is_refused_in_one_line(
@@ -89,7 +117,7 @@ def test_a_broken_archive_is_refused_in_one_line(
 ) -> None:
     fault(folder)
     with pytest.raises(ArchiveError) as caught:
-        load_model(folder, torch.device("cpu"))
+        load_model(folder, torch.device("cpu"), "int8")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -97,3 +125,22 @@ def test_a_broken_archive_is_refused_in_one_line(
 def test_a_whole_one_is_loaded(folder: Path) -> None:
     loaded = load_model(folder, torch.device("cpu"))
     assert loaded.digest == f"sha256:{sha256_of(folder / 'weights.pth')}"
+
+
+@needs_int8
+def test_a_calibrated_one_runs_in_int8(folder: Path) -> None:
+    assert load_model(folder, CPU, "int8").precision == "int8"
+    assert load_model(folder, CPU, "fp32").precision == "fp32"
+    (folder / "calibration.json").unlink()
+    assert load_model(folder, CPU, "auto").precision == fast_precision(CPU)
+
+
+def test_int8_without_a_calibration_is_refused(folder: Path) -> None:
+    (folder / "calibration.json").unlink()
+    with pytest.raises(ArchiveError, match="precision is 'int8', which needs a calibration"):
+        load_model(folder, CPU, "int8")
+
+
+def test_an_unknown_precision_is_refused(folder: Path) -> None:
+    with pytest.raises(ArchiveError, match="precision is 'int4'; expected 'auto', 'int8'"):
+        load_model(folder, CPU, "int4")
