@@ -13,14 +13,16 @@ from typing import Any
 from imaging import Limits
 from model.preset import Preset
 from scripts.common.version import project_version
-from scripts.openapi.examples import DIGEST, IMAGE, errors, json_inputs
+from scripts.openapi.examples import DIGEST, IMAGE, PRECISION, errors, json_inputs
 from scripts.openapi.examples import responses as example_responses
+from scripts.openapi.gateway_paths import GATEWAY, gateway_paths
 from scripts.openapi.schemas import (
     CARD,
     ERROR,
     FRONTEND_ERROR,
     MANAGED,
     OUTPUT_SCHEMAS,
+    PROTOCOL_ERROR,
     SHARE,
     TEXT,
     any_of,
@@ -36,6 +38,7 @@ from serving.wire import (
     JSON_SHAPES,
     OPTION_DESCRIPTIONS,
     OPTION_HEADERS,
+    OUTPUT,
     OUTPUT_HEADER,
     PAGE,
     PAGE_MEDIA_TYPE,
@@ -62,6 +65,11 @@ ANY_ERROR: Json = {
     ]
 }
 
+# Of JSON that cannot be read TorchServe does not tell that it came to a protocol's path.
+PROTOCOL_ERRORS: Json = {
+    "anyOf": [{"$ref": "#/components/schemas/ProtocolError"}, ANY_ERROR],
+}
+
 PATH = "/predictions/segmenter"
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
 
@@ -70,9 +78,10 @@ OUTPUTS: Json = {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join
 
 DESCRIPTION = """\
 An image in, the class of each of its pixels out. The image is the body, a part of a form, or base64
-in JSON. The output format is named by the end of the path (after a version), by a field or JSON key
-`output`, by the header `X-Segmenter-Output`, or chosen by `Accept`. All figures are of the upright
-image, in its own pixels.
+in JSON, each of them as it is or with Content-Encoding: gzip. The output format is named by the end
+of the path (after a version), by a field, JSON key or query parameter `output`, by the header
+`X-Segmenter-Output`, or chosen by `Accept`. All figures are of the upright image, in its own
+pixels. Query parameters reach the service through the gateway; TorchServe drops them.
 
 Several formats, with commas between, come as files in a ZIP archive. So do several images, the
 parts `image0`, `image1`, ... of a form or the instances of KServe's protocol, in one format that is
@@ -86,7 +95,8 @@ form is broken or a worker dies, 503 when the queue is full. 413 over 48 MiB has
 
 def document(preset: Preset) -> Json:
     """Examples are of the model `preset`; all else is the same for every model."""
-    card = model_card(preset, ModelInfo(preset.name, "1.0", DIGEST), Limits())
+    info = ModelInfo(preset.name, "1.0", DIGEST, PRECISION)
+    card = model_card(preset, info, Limits())
     # TorchServe embeds the card in its own list of the model's versions.
     versions = [{"modelName": "segmenter", "modelVersion": "1.0", "customizedMetadata": card}]
     examples = example_responses(preset)
@@ -100,7 +110,7 @@ def document(preset: Preset) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Segmenter", "version": project_version(), "description": DESCRIPTION},
-        "servers": [{"url": "http://127.0.0.1:8080"}],
+        "servers": [{"url": "http://127.0.0.1:8080", "description": "TorchServe"}, GATEWAY],
         "paths": {
             PATH: {
                 "post": segmenting("segment", "Segment an image.", responses),
@@ -174,6 +184,7 @@ def document(preset: Preset) -> Json:
                     },
                 },
             },
+            **gateway_paths(preset, info, card),
         },
         "components": {
             "requestBodies": {"Image": {"required": True, "content": inputs()}},
@@ -181,6 +192,7 @@ def document(preset: Preset) -> Json:
             "schemas": {
                 **{schema_name(name): schema for name, schema in OUTPUT_SCHEMAS.items()},
                 "Error": ERROR,
+                "ProtocolError": PROTOCOL_ERROR,
                 "TorchServeError": FRONTEND_ERROR,
             },
         },
@@ -219,8 +231,8 @@ def protocol(output: str, examples: Mapping[str, Response], shape: str) -> Json:
                 "content": response_content({output: examples[output]}),
             },
             "default": {
-                "description": "An error, as at the other paths.",
-                "content": {JSON: {"schema": ANY_ERROR}},
+                "description": "An error, in the protocol's own form where the service knows it.",
+                "content": {JSON: {"schema": PROTOCOL_ERRORS}},
             },
         },
     }
@@ -253,7 +265,7 @@ def inputs() -> Json:
 
 
 def options() -> list[Json]:
-    """Output format and options as headers. In a form or JSON they are in the body."""
+    """Output format and options as headers and in the query, beside those in a form or JSON."""
     schemas: Json = {"classes": TEXT, "threshold": SHARE, "name": TEXT}
     return [
         {
@@ -271,6 +283,18 @@ def options() -> list[Json]:
                 "schema": schemas[name],
             }
             for name, content in OPTION_DESCRIPTIONS.items()
+        ),
+        *(
+            {
+                "name": name,
+                "in": "query",
+                "description": f"as {header}; behind the gateway",
+                "schema": schema,
+            }
+            for name, header, schema in (
+                (OUTPUT, OUTPUT_HEADER, OUTPUTS),
+                *((name, OPTION_HEADERS[name], schemas[name]) for name in OPTION_DESCRIPTIONS),
+            )
         ),
     ]
 
@@ -341,6 +365,7 @@ def signature_headers() -> Json:
             ("Model-Name", "the preset's"),
             ("Model-Version", "the archive's"),
             ("Model-Digest", "sha256: and 64 hex digits, of the weights"),
+            ("Model-Precision", "fp32, bf16, fp16 or int8: what the network computes in"),
             (
                 "Server-Timing",
                 "milliseconds by stage; `batch` is the whole batch, other requests included",

@@ -50,6 +50,7 @@ IMAGE = base64.b64decode(
 )
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+PRECISION = "int8"
 REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -82,7 +83,7 @@ def responses(preset: Preset) -> dict[str, Response]:
         np.full((3, 4), 204, np.uint8),
         Image.new("RGB", (4, 3), "gray"),
     )
-    info = ModelInfo(preset.name, "1.0", DIGEST)
+    info = ModelInfo(preset.name, "1.0", DIGEST, PRECISION)
     return {name: encode(name, EncoderInput(segmentation, preset, info)) for name in FORMATS}
 
 

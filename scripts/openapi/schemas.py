@@ -53,6 +53,9 @@ ERROR: Final = record(
     }
 )
 
+# KServe v1 and Open Inference v2: "<code>: <message>".
+PROTOCOL_ERROR: Final = record(error=TEXT)
+
 # TorchServe's own, where no worker saw the request.
 FRONTEND_ERROR: Final = record(code={"type": "integer"}, type=TEXT, message=TEXT)
 
@@ -161,6 +164,7 @@ CARD: Final = record(
     name=TEXT,
     version=TEXT,
     digest=TEXT,
+    precision=TEXT,
     description=TEXT,
     classes=array(record(id=COUNT, label=TEXT, colour=COLOUR)),
     network={"type": "object"},

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,7 +58,9 @@ class Client:
         self.messages, services = stubs
         self.service: Any = services.InferenceAPIsServiceStub(channel)
 
-    def predict(self, model: str = "segmenter", version: str = "", **parts: bytes) -> bytes:
+    def predict(
+        self, parts: Mapping[str, bytes], model: str = "segmenter", version: str = ""
+    ) -> bytes:
         request = self.messages.PredictionsRequest(
             model_name=model, model_version=version, input=parts
         )
@@ -81,25 +83,28 @@ def client(model: RunningModel, stubs: tuple[ModuleType, ModuleType]) -> Iterato
 def test_a_photo_under_any_name(
     client: Client, model: RunningModel, part: str, version: str
 ) -> None:
-    mask = np.asarray(Image.open(io.BytesIO(client.predict(version=version, **{part: PHOTO}))))
+    mask = np.asarray(Image.open(io.BytesIO(client.predict({part: PHOTO}, version=version))))
     assert np.array_equal(mask, model.mask_in_process(PHOTO))
 
 
 def test_output_and_options_are_parts(client: Client, model: RunningModel) -> None:
     options = {"classes": b"wall,1", "threshold": b"0.3"}
-    array = np.load(io.BytesIO(client.predict(data=PHOTO, output=b"npy", **options)))
-    with_form = json.loads(client.predict(data=PHOTO, output=b"json", **options))
+    array = np.load(io.BytesIO(client.predict({"data": PHOTO, "output": b"npy", **options})))
+    with_form = json.loads(client.predict({"data": PHOTO, "output": b"json", **options}))
     assert sum(entry["pixels"] for entry in with_form["classes"]) == array.size
     assert (array != model.mask_in_process(PHOTO)).any()
 
 
 def test_a_large_response(client: Client) -> None:
     large = encoded(Image.new("RGB", (3000, 2000)), "PNG")
-    assert np.load(io.BytesIO(client.predict(data=large, output=b"npy"))).shape == (2000, 3000)
+    assert np.load(io.BytesIO(client.predict({"data": large, "output": b"npy"}))).shape == (
+        2000,
+        3000,
+    )
 
 
 def test_the_model_card(client: Client, model: RunningModel) -> None:
-    assert json.loads(client.predict(output=b"model"))["digest"] == model.digest
+    assert json.loads(client.predict({"output": b"model"}))["digest"] == model.digest
 
 
 @pytest.mark.parametrize(
@@ -114,12 +119,12 @@ def test_an_error_comes_as_ok_in_our_json(
     client: Client, parts: dict[str, bytes], code: str
 ) -> None:
     """TorchServe passes the status of a response on over HTTP only."""
-    assert json.loads(client.predict(**parts))["error"]["code"] == code
+    assert json.loads(client.predict(parts))["error"]["code"] == code
 
 
 def test_what_torchserve_itself_refuses_has_a_status(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        client.predict(model="another", data=PHOTO)
+        client.predict({"data": PHOTO}, model="another")
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() == grpc.StatusCode.INTERNAL
     assert str(caught.value.details()).startswith("Model not found: another")

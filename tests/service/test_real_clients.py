@@ -128,7 +128,7 @@ def test_httpx(front: Gateway, expected: np.ndarray) -> None:
         verify=trust(front), headers=authorization(front), trust_env=False, timeout=TIMEOUT
     ) as http:
         for arguments in ({"content": PHOTO}, {"files": {"image": ("photo.png", PHOTO)}}):
-            response = http.post(front.predictions, params={"output": "mask"}, **arguments)  # type: ignore[arg-type]
+            response = http.post(front.predictions, params={"output": "mask"}, **arguments)
             assert np.array_equal(mask_in(response.content), expected)
 
 
