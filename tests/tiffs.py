@@ -20,8 +20,9 @@ def tiff_file(
 ) -> bytes:
     """Directories of tags, and the strips or tiles of each; an empty piece is left out.
 
-    A text becomes ASCII, bytes UNDEFINED, numbers SHORT or, for sizes and offsets, LONG. The last
-    `sub_directories` hang in the first one (SubIFDs, 330) instead of the chain.
+    A text becomes ASCII, bytes UNDEFINED, numbers SHORT or, for sizes and offsets, LONG. Lengths of
+    pieces may be stated. The last `sub_directories` belong to the first one (SubIFDs, 330) instead
+    of following it.
     """
     file = bytearray(_header(order, big=big))
     chained = len(directories) - sub_directories
@@ -33,7 +34,7 @@ def tiff_file(
             file += piece
         tiled = 322 in entries
         entries[324 if tiled else 273] = offsets
-        entries[325 if tiled else 279] = [len(piece) for piece in pieces]
+        entries.setdefault(325 if tiled else 279, [len(piece) for piece in pieces])
     starts: dict[int, int] = {}
     for index in reversed(range(len(directories))):
         if index == 0 and sub_directories:

@@ -124,11 +124,17 @@ def _pieces(directory: TiffDirectory, layout: SampleLayout, plane: int) -> Itera
     if len(offsets) < layout.rows * layout.columns:
         raise ValueError(f"{len(offsets)} pieces of a plane of {layout.rows * layout.columns}")
     counts = directory.layout.get(counts_tag)
-    lengths: list[int] = [len(directory.data)] * len(offsets)  # of the only one, if none is stated
-    if counts is not None:
+    if layout.compression == UNCOMPRESSED:  # whatever lengths are stated
+        lengths = [
+            layout.row_bytes * layout.rows_of_piece(index // layout.columns) if offset else 0
+            for index, offset in enumerate(offsets)
+        ]
+    elif counts is None:  # of the only piece: structure.py sees to it
+        lengths = [len(directory.data)]
+    else:
         lengths = directory.values(counts)[first:last].tolist()
+    if len(lengths) != len(offsets):
+        raise ValueError(f"{len(offsets)} pieces, {len(lengths)} lengths")
     for index, (offset, length) in enumerate(zip(offsets, lengths)):
         row, column = divmod(index, layout.columns)
-        if layout.compression == UNCOMPRESSED and offset:
-            length = layout.row_bytes * layout.rows_of_piece(row)  # whatever is stated
         yield Piece(row, column, directory.data[offset : offset + length])

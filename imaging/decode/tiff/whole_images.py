@@ -42,8 +42,8 @@ def open_whole_images(directory: TiffDirectory, max_seconds: float) -> TiffFile:
     try:
         reader = TiffFile(TimedFile(directory.as_first(), max_seconds))
     except SyntaxError as error:
-        # For an error that it does not expect Pillow raises this one, too, with the cause.
-        if error.__cause__ is not None or ends_early(directory):
+        # Pillow raises this in place of unexpected errors, too, and then with those as message.
+        if not isinstance(error.msg, str) or ends_early(directory):
             raise
         raise _unknown_pixels(directory) from error
     # Pillow stops at a tag that is broken, and skips some that are not; libtiff decodes by all.
