@@ -21,7 +21,9 @@ from segmenter_client.coco import merge_datasets
 from serving.response.encode import encode
 from serving.response.encoder_input import EncoderInput
 from serving.types import ModelInfo, Segmentation
-from tests import coco_importers
+from tests.service.clients import coco_importers
+from tests.service.clients.coco_importers import Found
+from tests.service.clients.packages import python_packages
 
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -42,6 +44,9 @@ PRESET = Preset(
     palette=((70, 130, 180), (128, 64, 128), (64, 0, 128)),
     weights=None,
 )
+
+
+IMPORT_SECONDS = 300  # a bound against hanging
 
 
 def mask_of(seed: int) -> np.ndarray:
@@ -131,33 +136,33 @@ def test_what_cannot_be_merged(tmp_path: Path, content: bytes | None, reason: st
         run([str(tmp_path)])
 
 
-def import_dataset(importer: str, annotations: Path) -> coco_importers.Found:
-    """What `importer` finds; skips where it is not installed.
-
-    COCO_IMPORTERS names a Python that has it: `python -m venv importers` and
-    `importers/bin/pip install datumaro`, or `ultralytics faster-coco-eval`.
-    """
-    python = os.environ.get("COCO_IMPORTERS", sys.executable)
-    there = subprocess.run([python, "-c", f"import {importer}"], capture_output=True, check=False)
-    if there.returncode:
-        pytest.skip(f"{importer} is not installed for {python}; COCO_IMPORTERS names another")
-    command = [python, coco_importers.__file__, importer, str(annotations)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    found: coco_importers.Found = json.loads(done.stdout.splitlines()[-1])
+def import_dataset(importer: str, annotations: Path, config: Path) -> Found:
+    """What the importer finds in a folder; skips where the package registry cannot be reached."""
+    environment = {"PYTHONPATH": str(python_packages(importer)), "YOLO_CONFIG_DIR": str(config)}
+    done = subprocess.run(
+        [sys.executable, coco_importers.__file__, importer, str(annotations)],
+        env={**os.environ, **environment, "YOLO_OFFLINE": "true"},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=IMPORT_SECONDS,
+    )
+    found: Found = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("importer", ["datumaro", "ultralytics"])
 @pytest.mark.parametrize("options", [[], ["--polygons"]], ids=["rle", "polygons"])
-def test_importers_find_every_class(folder: Path, importer: str, options: list[str]) -> None:
-    """CVAT imports COCO by datumaro. Each class is found in each image, the first one too."""
+def test_importers_find_every_class(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, importer: str, options: list[str]
+) -> None:
+    """CVAT imports COCO by a branch of Datumaro. Each image has each class, the first one too."""
     run([str(folder), *options, "--output", str(folder / "annotations" / "instances_default.json")])
     for name in ("a.jpg", "street/b.jpg", "street/000000397133.jpg"):
         photo = folder / "images" / name  # datumaro wants a folder of them
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (30, 20)).save(photo)
-    found = import_dataset(importer, folder / "annotations")
+    found = import_dataset(importer, folder / "annotations", tmp_path_factory.mktemp("config"))
     expected = {
         name: {label: int((mask_of(seed) == index).sum()) for index, label in enumerate(LABELS)}
         for seed, name in enumerate(("a", "street/b", "street/000000397133"))

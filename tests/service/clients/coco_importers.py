@@ -1,8 +1,6 @@
-"""A program that prints what an importer of datasets finds in a folder of COCO annotations.
+"""Prints what an importer of datasets finds in a folder of COCO annotations, as JSON.
 
-    python coco_importers.py datumaro annotations
-
-A program of its own, since these libraries pin other versions of ours than we do, or are large.
+python coco_importers.py datumaro annotations
 """
 
 from __future__ import annotations
