@@ -38,6 +38,7 @@ class ModelCard:
     name: str
     version: str
     digest: str
+    precision: str  # what its network computes in: fp32, bf16, fp16 or int8
     description: str
     classes: tuple[ModelClass, ...]  # by id
     void: int  # the value of pixels that have no class
@@ -78,6 +79,7 @@ class CardDocument(TypedDict):
     name: str
     version: str
     digest: str
+    precision: str
     description: str
     classes: list[ClassDocument]
     void: int
@@ -93,6 +95,7 @@ def parse_model_card(body: bytes) -> ModelCard:
         name=card["name"],
         version=card["version"],
         digest=card["digest"],
+        precision=card["precision"],
         description=card["description"],
         classes=tuple(map(_model_class, card["classes"])),
         void=card["void"],

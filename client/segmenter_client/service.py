@@ -14,7 +14,12 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from segmenter_client.connections import connection_pool
-from segmenter_client.errors import RequestRefused, connection_error, error_response
+from segmenter_client.errors import (
+    InvalidResponse,
+    RequestRefused,
+    connection_error,
+    error_response,
+)
 from segmenter_client.model_card import ModelCard, parse_model_card
 from segmenter_client.responses import parse, parse_archive
 from segmenter_client.retries import retry_policy
@@ -27,7 +32,9 @@ CONNECT_SECONDS = 10.0
 OUTPUT_HEADER: Final = "X-Segmenter-Output"
 MODEL_CARD: Final = "model"  # an output without an image
 
-UNKNOWN_OUTPUT: Final = "unknown_output"  # code of an error: there is no such format
+# Codes of errors: there is no such format; the request holds no image.
+UNKNOWN_OUTPUT: Final = "unknown_output"
+NO_IMAGE: Final = "image_empty"
 CLASSES_HEADER: Final = "X-Segmenter-Classes"
 THRESHOLD_HEADER: Final = "X-Segmenter-Threshold"
 NAME_HEADER: Final = "X-Segmenter-Name"  # percent-encoded
@@ -96,6 +103,7 @@ class Service:
         a request, gets one for each.
         """
         predict = partial(self.predict, image, classes=classes, threshold=threshold, name=name)
+        output_formats = list(dict.fromkeys(output_formats))
         if len(output_formats) > 1:
             try:
                 body = predict(",".join(output_formats))
@@ -108,9 +116,17 @@ class Service:
     def model(self) -> ModelCard:
         """The model that is served at `url`: its version, classes, limits and output formats.
 
-        Raises a SegmenterError.
+        Raises a SegmenterError, which is InvalidResponse for a service of version 1.0.
         """
-        return parse(self._response("GET", {OUTPUT_HEADER: MODEL_CARD}), parse_model_card)
+        try:
+            body = self._response("GET", {OUTPUT_HEADER: MODEL_CARD})
+        except RequestRefused as error:
+            if error.code not in (UNKNOWN_OUTPUT, NO_IMAGE):
+                raise
+            raise InvalidResponse(
+                f"{self.url} does not describe its model: the service is older than this client"
+            ) from error
+        return parse(body, parse_model_card)
 
     def _response(
         self, method: str, headers: Mapping[str, str], image: bytes | None = None

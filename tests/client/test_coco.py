@@ -28,7 +28,7 @@ from tests.service.clients.packages import python_packages
 # pycocotools' decode predates NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-INFO = ModelInfo("toy", "1.0", "sha256:" + "0" * 64)
+INFO = ModelInfo("toy", "1.0", "sha256:" + "0" * 64, "fp32")
 LABELS = ("sky", "road", "car")
 PRESET = Preset(
     name="toy",

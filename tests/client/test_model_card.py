@@ -33,6 +33,7 @@ def card(preset: Preset) -> ModelCard:
 
 def test_it_is_the_services_own(card: ModelCard, preset: Preset) -> None:
     assert (card.name, card.version, card.digest) == (preset.name, "2.0", "sha256:12")
+    assert card.precision == "fp32"
     assert [one.label for one in card.classes] == list(preset.labels)
     assert [one.colour for one in card.classes] == list(preset.palette)
     assert card.limits.max_bytes == 1000
@@ -46,6 +47,17 @@ def test_it_is_the_services_own(card: ModelCard, preset: Preset) -> None:
 def test_values_that_are_no_class_are_void(card: ModelCard) -> None:
     assert card.label(0) == card.classes[0].label
     assert card.label(card.void) == "void"
+
+
+def test_a_service_that_has_no_card_is_said_to_be_older() -> None:
+    error = b'{"error": {"code": "unknown_output", "message": "Unknown output format."}}'
+    refused = b"HTTP/1.1 400 -\r\nContent-Length: %d\r\n\r\n%s" % (len(error), error)
+    with (
+        serving(refused) as server,
+        Service(server.url) as service,
+        pytest.raises(InvalidResponse, match="older than this client"),
+    ):
+        service.model()
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])

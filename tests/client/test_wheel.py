@@ -86,7 +86,7 @@ def test_a_clean_environment_segments_a_folder(tmp_path: Path, wheel: Path, vers
 def python_of(version: str) -> Path | None:
     """An interpreter of that version, on the path or among pyenv's, whose shims may not run."""
     pyenv = Path.home() / ".pyenv" / "versions"
-    candidates = [f"python{version}", *pyenv.glob(f"{version}.*/bin/python")]
+    candidates: list[str | Path] = [f"python{version}", *pyenv.glob(f"{version}.*/bin/python")]
     for candidate in candidates:
         found = shutil.which(candidate)
         if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:

@@ -51,7 +51,9 @@ def test_the_model_says_what_it_is(model: RunningModel) -> None:
     with Service(model.url) as service:
         card = service.model()
         segmentation = segment(PHOTO, service=service)
-    assert (card.name, card.version, card.digest) == tuple(segmentation.model.values())
+    assert card.name == segmentation.model["name"] == model.preset.name
+    assert card.version == segmentation.model["version"]
+    assert card.digest == segmentation.model["digest"] == model.digest
     assert [one.label for one in card.classes] == list(model.preset.labels)
 
 

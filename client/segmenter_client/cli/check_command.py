@@ -39,7 +39,7 @@ def described(model: ModelCard) -> str:
     formats = [name for name in model.outputs if name in FILE_SUFFIXES]
     return "\n".join(
         [
-            f"model:   {model.name} {model.version}, {model.digest}",
+            f"model:   {model.name} {model.version}, {model.precision}, {model.digest}",
             f"         {model.description}",
             f"classes: {', '.join(one.label for one in model.classes)}",
             f"reads:   {', '.join(limits.formats)}; at most {limits.max_bytes:,} bytes, "

@@ -29,11 +29,12 @@ def _column(text: str, column: str, source: str) -> list[str]:
     """A CSV file's cells in a column, by the first line's names; separated as that line is."""
     first_line = text.partition("\n")[0]
     separator = max(",;\t", key=first_line.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+        rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{printable(source)} is not a CSV file: {error}") from error
-    names = next(csv.reader([first_line.rstrip("\r")], delimiter=separator), [])
+    names = list(reader.fieldnames or ())
     if column not in names:
         raise UserError(
             f"{printable(source)} has no column {column!r}; its columns are {', '.join(names)}"

@@ -46,18 +46,10 @@ def is_http(url: str) -> bool:
 
 def read_remote(url: str, max_bytes: int) -> bytes:
     """The file at an address. Raises OSError, also for more than `max_bytes`."""
-    read = _read_http if is_http(url) else _read_fsspec
-    for tries in range(TRIES):
-        try:
-            content = read(url, max_bytes)
-        except TransientError as error:
-            reason = str(error)
-            time.sleep(FIRST_PAUSE * 2**tries if tries + 1 < TRIES else 0)
-            continue
-        if len(content) > max_bytes:
-            raise OSError(f"over {max_bytes} bytes, more than the service reads")
-        return content
-    raise OSError(f"{reason}, {TRIES} times")
+    content = _read_retrying(_read_http if is_http(url) else _read_fsspec, url, max_bytes)
+    if len(content) > max_bytes:
+        raise OSError(f"over {max_bytes} bytes, more than the service reads")
+    return content
 
 
 def list_remote(url: str, recursive: bool, is_image: Callable[[str], bool]) -> Iterator[str]:
@@ -101,6 +93,20 @@ def file_system(url: str) -> tuple[Any, str]:
     except Exception as error:  # an unknown scheme, or whatever a file system finds wrong
         raise UserError(f"cannot read {printable(url)}: {error}") from error
     return system, str(path)
+
+
+def _read_retrying(read: Callable[[str, int], bytes], url: str, max_bytes: int) -> bytes:
+    pause = FIRST_PAUSE
+    for _ in range(TRIES - 1):
+        try:
+            return read(url, max_bytes)
+        except TransientError:
+            time.sleep(pause)
+            pause *= 2
+    try:
+        return read(url, max_bytes)
+    except TransientError as error:
+        raise OSError(f"{error}, {TRIES} times") from error
 
 
 def _read_http(url: str, max_bytes: int) -> bytes:

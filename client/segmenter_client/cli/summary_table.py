@@ -85,7 +85,7 @@ def _read_table(path: Path) -> dict[str, list[Row]]:
         return {}
     try:
         found = read_parquet(path) if path.suffix == PARQUET else _read_csv(path)
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(
             f"{printable(path)} is not a table of an earlier run: {error}; name another file"
         ) from error

@@ -115,6 +115,7 @@ CARD = {
     "name": "journal",
     "version": "3.1",
     "digest": "sha256:" + "5" * 64,
+    "precision": "int8",
     "description": "Its class is the length of a file.",
     "classes": [
         {"id": index, "label": label, "colour": [index, 0, 0]} for index, label in enumerate(LABELS)

@@ -16,7 +16,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", "--url", journal.url]) == 0
     printed = capsys.readouterr().out
     assert f"{journal.url}: ready" in printed
-    assert "journal 3.1, sha256:5555" in printed
+    assert "journal 3.1, int8, sha256:5555" in printed
     assert "class 0, class 1" in printed
     assert "JPEG; at most 1,048,576 bytes, 1,000 pixels, 100 px a side" in printed
     assert "writes:  mask" in printed
