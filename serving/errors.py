@@ -22,7 +22,8 @@ RETRY_AFTER_SECONDS = 2
 class RequestError(Exception):
     """A request that its client has to correct, for a reason other than its image.
 
-    `status` is the HTTP status: 400, 406 where no acceptable media type is available, 413, or 415.
+    `status` is the HTTP status: 400, 406 where no acceptable media type is available, 413, or 415;
+    404 and 405 where an engine leaves addresses and methods to us.
     """
 
     def __init__(self, status: int, code: str, message: str, **details: object) -> None:
@@ -57,6 +58,11 @@ def internal_error(request_id: str) -> ErrorResponse:
 def out_of_memory() -> ErrorResponse:
     """The 503 response to a valid request for which there is no memory at the moment."""
     return _overloaded("There is not enough free memory for this image at the moment.")
+
+
+def queue_full() -> ErrorResponse:
+    """The 503 response where as many requests wait already as memory is set aside for."""
+    return _overloaded("Too many requests are waiting.")
 
 
 def batch_too_large() -> ErrorResponse:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -193,10 +193,17 @@ class SegmentationService:
 
     def describe(self) -> Response:
         """The model card, for an engine that has a request of its own for it."""
-        card = self.documents[CARD]
-        exchange = Exchange(HttpRequest("", {}, {}), response=card)
-        exchange.add_time("batch", 0.0)  # it is computed when the model is loaded
-        return self.sign(card, exchange)
+        return self.immediate(self.documents[CARD], {})
+
+    def immediate(self, response: Response, headers: Mapping[str, str]) -> Response:
+        """A response that needs no batch, signed; an error in the form that its request asks for.
+
+        `headers` are the request's, with names in lower case. May be called from any thread.
+        """
+        protocol = declared_protocol(headers)
+        exchange = Exchange(HttpRequest("", headers, {}), response=response, protocol=protocol)
+        exchange.add_time("batch", 0.0)
+        return self.sign(response, exchange)
 
     def read(self, exchange: Exchange) -> None:
         """Parse a request and decode its images, one after the other: they share the limits."""

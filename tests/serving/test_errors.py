@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from serving.errors import (
     in_form_of,
     internal_error,
     out_of_memory,
+    queue_full,
 )
-from serving.types import Response
+from serving.types import ErrorResponse, Response
 
 
 def error_of(response: Response) -> dict[str, Any]:
@@ -50,8 +52,9 @@ def test_our_own_fault_names_the_request_and_nothing_else() -> None:
     assert error_of(response)["request_id"] == "5d0e4a4c-94a0"
 
 
-def test_overload_says_when_to_come_back() -> None:
-    response = out_of_memory()
+@pytest.mark.parametrize("overload", [out_of_memory, queue_full])
+def test_overload_says_when_to_come_back(overload: Callable[[], ErrorResponse]) -> None:
+    response = overload()
     assert response.status == 503
     assert error_of(response)["code"] == "overloaded"
     assert int(response.headers["Retry-After"]) == error_of(response)["retry_after"] >= 1

@@ -20,7 +20,7 @@ from imaging.resize import fit_size, resize
 from model import optimize_for_inference
 from model.normalization import normalize
 from model.preset import build_network
-from serving.errors import response_too_large
+from serving.errors import queue_full, response_too_large
 from serving.runtime.exchange import Exchange, ImageExchange
 from serving.runtime.service import SegmentationService, load_service
 from serving.telemetry.metrics import BatchStats
@@ -76,6 +76,17 @@ def test_a_batch_of_eight_with_three_bad_ones(service: SegmentationService) -> N
     for index, body in zip((0, 2, 4, 6, 7), good):
         mask = mask_in(responses[index])
         assert agreement(mask, mask_alone(service, body)) > 0.98
+
+
+def test_a_response_without_a_batch_is_signed_and_in_its_protocols_form(
+    service: SegmentationService,
+) -> None:
+    response = service.immediate(queue_full(), {})
+    assert json.loads(response.body)["error"]["code"] == "overloaded"
+    assert response.headers["Model-Digest"] == service.model.digest
+    assert {"Retry-After", "Server-Timing"} <= response.headers.keys()
+    kserve = service.immediate(queue_full(), {"x-segmenter-protocol": "kserve"})
+    assert json.loads(kserve.body)["error"].startswith("overloaded: ")
 
 
 def test_one_forward_for_each_input_shape(service: SegmentationService) -> None:
