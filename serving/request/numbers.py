@@ -19,8 +19,7 @@ from serving.errors import RequestError
 # is a key.
 NUMBER_LIST: Final = re.compile(rb'(?<!\\)"data"\s*:\s*(\[[-+.eE0-9\s,\[\]]*\])')
 
-# NumPy would read a zero there.
-MISSING_NUMBER: Final = re.compile(rb"^\s*,|,\s*(?:,|$)")
+WHITE_SPACE: Final = b" \t\r\n\v\f"
 
 BRACKETS_TO_SPACES: Final = bytes.maketrans(b"[]", b"  ")
 
@@ -40,8 +39,8 @@ class NumberList:
         flat = self.text.translate(BRACKETS_TO_SPACES)
         if not flat.strip():
             return b""
-        if MISSING_NUMBER.search(flat):
-            raise _not_bytes()
+        if b",," in b"," + flat.translate(None, WHITE_SPACE) + b",":
+            raise _not_bytes()  # NumPy would read a zero where a number is missing
         pieces = []
         start = 0
         while start < len(flat):
