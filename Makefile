@@ -123,6 +123,16 @@ eval: .venv/dev ## measure a model: make eval DATA=folder, with images/ and mask
 	@$(PY) -m scripts.evaluate --preset "$${MODEL:-$(DEFAULT_MODEL)}" --data "$$DATA" \
 		$${WEIGHTS:+--weights "$$WEIGHTS"}
 
+# Of what was built last, like `archive`, which follows. VAL=folder measures on other photos;
+# MAX_DROP is in points of mean IoU.
+.PHONY: quantize
+quantize: .venv/dev ## calibrate a model for int8 on photos: make quantize DATA=folder
+	@$(NEED_DATA)
+	@$(PY) -m scripts.quantize --preset "$$ARCHIVE_MODEL" --data "$$DATA" \
+		$${ARCHIVE_WEIGHTS:+--weights "$$ARCHIVE_WEIGHTS"} $${VAL:+--measure "$$VAL"} \
+		$${MAX_DROP:+--max-drop "$$MAX_DROP"} --report build/report.json
+	@$(MAKE) --no-print-directory --what-if=handler.py archive
+
 NEED_DATA = test -n "$$DATA" || { echo 'error: name the folder of photos and masks: DATA=...' >&2; exit 1; }
 
 space := $(subst ,, )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.optimize.fold import folded
 from model.optimize.quantized import quantized
-from model.optimize.quantized_conv import FusedQuantizedConv, PlainQuantizedConv, can_quantize
+from model.optimize.quantized_conv import fastest_convolution
 from model.optimize.quantized_maps import is_signed, stored_maps
 from model.segmenter import Segmenter
 
@@ -40,7 +40,7 @@ def calibrate(net: Segmenter, batches: Iterable[Tensor]) -> dict[str, float]:
             {name: histogram.covering(share) for name, histogram in histograms.items()}
             for share in SHARES
         ]
-        convolution = FusedQuantizedConv if can_quantize() else PlainQuantizedConv
+        convolution = fastest_convolution()
         agreements = [
             class_agreement(map(quantized(plain, candidate, convolution), images), expected)
             for candidate in candidates

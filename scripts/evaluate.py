@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.calibration_file import CalibrationError
 from model.preset import PresetError, load_preset
 from scripts.archive.checkpoint import CheckpointError
 from scripts.common.terminal import exit_status
@@ -37,7 +38,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--weights", type=Path, help="a checkpoint instead of the preset's own")
     source.add_argument("--url", help="a running service, as http://HOST:PORT/predictions/NAME")
     add_access_arguments(parser)
-    add("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="without --url")
+    precisions = ("auto", "fp32", "bf16", "int8")
+    add("--precision", default="auto", choices=precisions, help="without --url")
     add("--short-side", type=int, metavar="PX", help="scale photos and masks to it first")
     add(
         "--concurrency",
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    return exit_status(lambda: run(options), PresetError, CheckpointError)
+    return exit_status(lambda: run(options), PresetError, CheckpointError, CalibrationError)
 
 
 if __name__ == "__main__":

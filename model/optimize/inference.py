@@ -20,7 +20,7 @@ from model.optimize.fused_cuda import fuse_if_equivalent
 from model.optimize.image_level import replace_image_level
 from model.optimize.precision import PRECISIONS, choose_precision, fast_precision
 from model.optimize.quantized import quantized
-from model.optimize.quantized_conv import FusedQuantizedConv
+from model.optimize.quantized_conv import fastest_convolution
 from model.segmenter import Segmenter
 
 
@@ -143,7 +143,7 @@ def int8_segmenter(
     """A quantised copy of `net`, whose first layer is in the fastest of the other precisions."""
     dtype = PRECISIONS[fast_precision(device)]
     plain = folded(net, device, torch.float32)
-    served = quantized(plain, calibration, FusedQuantizedConv, dtype)
+    served = quantized(plain, calibration, fastest_convolution(), dtype)
     return InferenceSegmenter(served, device, dtype).eval()
 
 

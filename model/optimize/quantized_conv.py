@@ -154,6 +154,11 @@ def quantized_weight(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
     return steps.clamp_(-LARGEST_WEIGHT, LARGEST_WEIGHT).to(torch.int8), scales
 
 
+def fastest_convolution() -> type[QuantizedConv]:
+    """oneDNN's convolutions where they work, else their plain twins: nearly the same numbers."""
+    return FusedQuantizedConv if can_quantize() else PlainQuantizedConv
+
+
 def can_quantize() -> bool:
     """Whether this PyTorch has the operators, and they are right on this processor."""
     try:

@@ -18,19 +18,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.calibration_file import (
-    StoredCalibration,
-    calibration_path,
-    read_calibration,
-    write_calibration,
-)
+from model.calibration_file import write_calibration
 from model.digest import sha256_of
 from model.preset import Preset, WeightsSource, build_network, dump_preset, load_preset
 from model.segmenter import Segmenter
+from scripts.archive.calibration import calibration_of
 from scripts.archive.checkpoint import trained_network
 from scripts.archive.portability import check_portable
 from scripts.archive.published import published_weights
-from scripts.common.terminal import ROOT, UserError, say, shown
+from scripts.common.terminal import ROOT, UserError, say
 from scripts.common.version import project_version
 from serving.runtime.golden import record_golden
 from serving.runtime.loading import CALIBRATION_FILE
@@ -81,7 +77,13 @@ def build_archive(
         net = untrained(preset)
     else:
         source = weights or own_weights(preset)
-        calibration = calibration_of(source, preset.name)
+        calibration = calibration_of(source)
+        if calibration is None:
+            say(
+                f"{preset.name} has no calibration, and will not run in int8. `make quantize "
+                "DATA=<photos>` makes one: on processors with VNNI or AMX its network is then at "
+                "least twice as fast"
+            )
         preset, net = trained_network(preset, source, verified=weights is None)
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -130,25 +132,6 @@ def own_weights(preset: Preset) -> Path:
             "or choose random ones with --random-weights"
         )
     return published_weights(preset.weights)
-
-
-def calibration_of(weights: Path, model: str) -> StoredCalibration | None:
-    """The calibration beside a weights file, if there is one of exactly these weights.
-
-    Says what would make one if there is none. Raises CalibrationError where it is damaged.
-    """
-    path = calibration_path(weights)
-    if not path.is_file():
-        say(
-            f"{model} has no calibration, and will not run in int8. `make quantize DATA=<photos>` "
-            "makes one: on processors with VNNI or AMX the network is then at least twice as fast"
-        )
-        return None
-    stored = read_calibration(path)
-    if stored.weights != sha256_of(weights):
-        say(f"{shown(path)} is of other weights, and is left out; make quantize makes a new one")
-        return None
-    return stored
 
 
 def pack_code(content: Path) -> None:

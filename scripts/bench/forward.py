@@ -15,6 +15,7 @@ from model.optimize.precision import fast_precision
 from model.preset import Preset
 from scripts.archive.build import untrained
 from scripts.bench.baselines import torchvision_network
+from scripts.bench.int8 import int8_tasks, openvino_int8_tasks
 from scripts.bench.timing import Timing, Workload, time_interleaved
 
 GEMM_SIDE = 4096  # of the square matrices: large enough to reach the processor's peak rate
@@ -45,10 +46,11 @@ def forward_timings(preset: Preset, state: dict[str, Tensor], rounds: int) -> It
     tasks: dict[str, Workload] = {
         "torchvision, eager fp32": partial(plain, image),
         "torchvision, eager bf16, channels_last": partial(bf16, bf16_image),
-        "ours, fp32": partial(optimize_for_inference(served, "cpu", "fp32"), image),
-        f"ours, {fast_precision(torch.device('cpu'))} (auto)": partial(
-            optimize_for_inference(served, "cpu"), image
-        ),
+        **{
+            f"ours, {precision}": partial(optimize_for_inference(served, "cpu", precision), image)
+            for precision in dict.fromkeys(("fp32", fast_precision(torch.device("cpu"))))
+        },
+        **int8_tasks(served, image),
     }
     if find_spec("openvino"):
         tasks |= openvino_tasks(plain, image)
@@ -76,4 +78,4 @@ def openvino_tasks(net: nn.Module, image: Tensor) -> dict[str, Workload]:
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.compile_model(converted, "CPU", hints)
         tasks[f"OpenVINO, {precision}"] = partial(compiled, image.numpy())
-    return tasks
+    return tasks | openvino_int8_tasks(converted, image, threads)

@@ -20,6 +20,7 @@ from imaging import Limits, decode_image, fit_size, resize
 from imaging.decode.budget import PixelBudget
 from model.optimize.inference import optimize_for_pixels
 from model.preset import Preset
+from scripts.archive.calibration import calibration_of
 from scripts.archive.checkpoint import CheckpointError, trained_network
 from scripts.archive.published import published_weights
 from scripts.common.terminal import UserError
@@ -129,12 +130,19 @@ def over_http(service: Service) -> Predict:
 
 
 def load_network(preset: Preset, weights: Path | None, precision: str) -> nn.Module:
-    """The preset's network with its own weights or others, ready to serve pixels."""
+    """The preset's network with its own weights or others, ready to serve pixels.
+
+    In int8 it needs the calibration beside the weights. Raises CheckpointError, CalibrationError.
+    """
+    verified = weights is None
     if weights is None:
         if preset.weights is None:
             raise CheckpointError(f"preset {preset.name} names no weights; give --weights")
-        _, net = trained_network(preset, published_weights(preset.weights), verified=True)
-    else:
-        _, net = trained_network(preset, weights)
+        weights = published_weights(preset.weights)
+    _, net = trained_network(preset, weights, verified=verified)
+    stored = calibration_of(weights)
+    if precision == "int8" and stored is None:
+        raise CheckpointError(f"{weights} has no calibration; make quantize makes one")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return optimize_for_pixels(net, preset.mean, preset.std, device, precision)
+    ranges = None if stored is None else stored.ranges
+    return optimize_for_pixels(net, preset.mean, preset.std, device, precision, ranges)
