@@ -18,7 +18,7 @@ MAX_BOX_PIXELS = 16_000_000
 
 def detections(content: EncoderInput) -> bytes:
     """Raises RequestError 413 where the boxes have more than MAX_BOX_PIXELS."""
-    objects = content.objects()
+    objects = content.objects
     pixels = sum(width * height for _, _, width, height in (entry["bbox"] for entry in objects))
     if pixels > MAX_BOX_PIXELS:
         raise RequestError(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from imaging.export.polygons import Polygon, class_polygons
 from imaging.export.summary import ClassSummary, class_summaries
 from model.preset import Preset
 from serving.label_map import LabelMap, label_map_of
@@ -53,11 +54,20 @@ class EncoderInput:
     def label_map(self) -> LabelMap:
         return label_map_of(self.preset)
 
+    # What several formats need is computed once.
+
+    @cached_property
     def classes(self) -> list[ClassSummary]:
         """Every class in the mask, void too, largest first."""
         labels, palette, _ = self.label_map
         return class_summaries(self.mask, self.confidence, labels, palette)
 
+    @cached_property
     def objects(self) -> list[ClassSummary]:
         """The classes that annotations are made of: all but void."""
-        return [entry for entry in self.classes() if entry["id"] != self.label_map.void]
+        return [entry for entry in self.classes if entry["id"] != self.label_map.void]
+
+    @cached_property
+    def polygons(self) -> dict[int, list[Polygon]]:
+        """The regions of each class, by its id."""
+        return class_polygons(self.mask)

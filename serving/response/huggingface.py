@@ -30,7 +30,7 @@ def segments(content: EncoderInput) -> bytes:
                 "score": entry["confidence"],
                 "mask": _png_base64(np.where(content.mask == entry["id"], INSIDE, OUTSIDE)),
             }
-            for entry in content.classes()
+            for entry in content.classes
             if entry["id"] < num_classes
         ]
     )

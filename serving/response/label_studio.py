@@ -18,7 +18,7 @@ def prediction(content: EncoderInput) -> bytes:
     """One brush region for each class."""
     height, width = content.size
     runs = column_runs(content.mask.T)  # the columns of the transpose are the rows
-    objects = content.objects()
+    objects = content.objects
     regions = []
     for entry in objects:
         is_inside = runs.values == entry["id"]

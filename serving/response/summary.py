@@ -14,6 +14,6 @@ def summary(content: EncoderInput) -> bytes:
             "size": {"width": width, "height": height},
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "void": content.label_map.void,
-            "classes": content.classes(),
+            "classes": content.classes,
         }
     ).body

@@ -46,7 +46,8 @@ class Exchange:
 
     received: HttpRequest
     request: SegmentationRequest = field(init=False)
-    images: list[ImageExchange] = field(default_factory=list)
+    images: list[ImageExchange] = field(default_factory=list)  # until the response is complete
+    errors: list[ErrorResponse | None] = field(default_factory=list)  # then, of each image
     response: Response | None = None
     protocol: str | None = None  # whose form an error has, by its output format's name
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage, in their order
