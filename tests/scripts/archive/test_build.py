@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from model import build_segmenter
 from model.digest import sha256_of
-from model.preset import dump_preset, load_preset
+from model.preset import build_network, dump_preset, load_preset
+from model.variant import Variant
 from scripts.archive import build as module
 from scripts.archive import latest
 from scripts.archive.build import BuildError, build_archive
@@ -108,6 +110,32 @@ def test_weights_are_the_checkpoints_without_the_auxiliary_head(
         built.weights, file=str(folder / "weights.pth")
     )
     assert built.weights.sha256 == sha256_of(folder / "weights.pth")
+
+
+def test_another_projects_weights_are_packed_with_its_variant(
+    preset_file: Path, output: Path, tmp_path: Path
+) -> None:
+    """Its dilation is in no parameter: a worker has it from the preset alone."""
+    preset = replace(load_preset(preset_file), atrous_rates=(2, 4, 6))
+    dump_preset(preset, preset_file)
+    theirs = smp.DeepLabV3(
+        preset.backbone,
+        encoder_depth=4,
+        encoder_weights=None,
+        decoder_atrous_rates=preset.atrous_rates,
+        classes=preset.num_classes,
+    )
+    torch.save(theirs.state_dict(), tmp_path / "trained.pth")
+    build_archive(preset_file, output, weights=tmp_path / "trained.pth")
+    folder = unpacked(output, tmp_path / "unpacked")
+    packed = load_preset(folder / "preset.yaml")
+    assert packed.variant == Variant("segmentation_models_pytorch")
+    served = build_network(packed).eval()
+    served.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
+    image = torch.randn(1, 3, 65, 97)
+    with torch.inference_mode():
+        expected = theirs.eval().segmentation_head[0](theirs.decoder(theirs.encoder(image)))
+        torch.testing.assert_close(served(image), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_packed_code_does_not_need_the_checkout(

@@ -73,6 +73,7 @@ def test_segmentation_models_pytorch(
         assert_close(plain(image), expected)
 
 
+@pytest.mark.slow
 def test_an_older_segmentation_models_pytorch(tmp_path: Path, image: Tensor) -> None:
     """Its decoder was a Sequential, whose names its own `load_state_dict` still knows."""
     theirs = randomize(smp.DeepLabV3("resnet18", encoder_weights=None, classes=4))
@@ -91,6 +92,7 @@ def test_an_older_segmentation_models_pytorch(tmp_path: Path, image: Tensor) -> 
         assert_close(ours.eval()(image), expected)
 
 
+@pytest.mark.slow
 def test_a_head_on_layer3_leaves_layer4_out(tmp_path: Path, image: Tensor) -> None:
     theirs = randomize(smp.DeepLabV3("resnet18", encoder_depth=4, encoder_weights=None, classes=4))
     torch.save(theirs.state_dict(), tmp_path / "own.pth")
@@ -104,7 +106,7 @@ def test_a_head_on_layer3_leaves_layer4_out(tmp_path: Path, image: Tensor) -> No
     ("depth", "channels", "deep_stem"),
     [
         (18, 128, True),
-        (18, 256, False),
+        pytest.param(18, 256, False, marks=pytest.mark.slow),
         pytest.param(50, 512, True, marks=pytest.mark.slow),
     ],
 )
