@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
-from typing import TypedDict
-
-import requests
 
 from scripts.common.street import draw_street
 from scripts.common.terminal import UserError, shown
 from scripts.launch.archives import kept_archive
-from scripts.launch.instance import DEFAULT_PORT, Instance, folder_for
+from scripts.launch.instance import DEFAULT_PORT, folder_for
 from scripts.launch.lifecycle import running_instance
-from scripts.launch.loopback import session
 from scripts.launch.ports import ports_from
-
-# Seconds. A photo of 50 megapixels on an old CPU stays well below.
-RESPONSE_SECONDS = 120.0
-
-
-class Size(TypedDict):
-    width: int
-    height: int
-
-
-class Model(TypedDict):
-    name: str
-
-
-class ClassShare(TypedDict):
-    label: str
-    fraction: float
-
-
-class Summary(TypedDict):
-    """What is printed of the output format json."""
-
-    size: Size
-    model: Model
-    classes: list[ClassShare]
+from segmenter_client import SegmenterError, Service
+from segmenter_client.responses import Summary
 
 
 class DemoError(UserError):
@@ -54,36 +28,22 @@ def demo(photo: Path, archive: Path, port: int, output: Path) -> None:
         raise DemoError(f"cannot read {photo}: {error.strerror}") from error
     output.mkdir(parents=True, exist_ok=True)
     mask, overlay = output / f"{photo.stem}-mask.png", output / f"{photo.stem}-overlay.jpg"
-    with running_instance(archive, folder_for(port), ports_from(port)) as instance:
-        mask.write_bytes(predict(instance, body, "image/png").content)
-        overlay.write_bytes(predict(instance, body, "image/jpeg").content)
-        summary = predict(instance, body, "application/json").json()
-    print_summary(summary, photo, mask, overlay)
+    with (
+        running_instance(archive, folder_for(port), ports_from(port)) as instance,
+        Service(instance.predictions) as service,
+    ):
+        try:
+            outputs = service.predict_all(body, ["mask", "overlay", "json"])
+        except SegmenterError as error:
+            raise DemoError(str(error)) from error
+    mask.write_bytes(outputs["mask"])
+    overlay.write_bytes(outputs["overlay"])
+    print_summary(json.loads(outputs["json"]), photo, mask, overlay)
     print()
     print("Again, with a service that stays:")
     target = "start" if kept_archive(folder_for(port)) is None else "deploy start"
     print(f"  make {target}{'' if port == DEFAULT_PORT else f' PORT={port}'}")
     print(f"  curl -T {shlex.quote(shown(photo))} {instance.predictions} -o mask.png")
-
-
-def predict(instance: Instance, body: bytes, media_type: str) -> requests.Response:
-    """The response of that type to the image `body`; DemoError with the service's own message."""
-    try:
-        response = session().post(
-            instance.predictions,
-            data=body,
-            headers={"Accept": media_type},
-            timeout=RESPONSE_SECONDS,
-        )
-    except requests.RequestException as error:
-        raise DemoError(f"the service did not respond: {error}") from error
-    if response.ok:
-        return response
-    try:
-        reason = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        reason = response.reason
-    raise DemoError(f"the service responded with status {response.status_code}: {reason}")
 
 
 def print_summary(summary: Summary, photo: Path, mask: Path, overlay: Path) -> None:

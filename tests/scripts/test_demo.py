@@ -49,7 +49,7 @@ def test_a_text_is_refused_with_the_services_own_message(
     path = tmp_path / "notes.jpg"
     path.write_text("just a text\n")
     assert main([str(path), *arguments]) == 1
-    assert "error: the service responded with status 415: The format" in capsys.readouterr().err
+    assert "error: unsupported_format: The format" in capsys.readouterr().err
     assert processes_of(folder_for(port)) == []
 
 
