@@ -61,13 +61,9 @@ STATUS_MEANINGS = {
 ANY_ERROR: Json = {
     "anyOf": [
         {"$ref": "#/components/schemas/Error"},
+        {"$ref": "#/components/schemas/ProtocolError"},  # of a document in KServe's protocols
         {"$ref": "#/components/schemas/TorchServeError"},
     ]
-}
-
-# Of JSON that cannot be read TorchServe does not tell that it came to a protocol's path.
-PROTOCOL_ERRORS: Json = {
-    "anyOf": [{"$ref": "#/components/schemas/ProtocolError"}, ANY_ERROR],
 }
 
 PATH = "/predictions/segmenter"
@@ -232,7 +228,7 @@ def protocol(output: str, examples: Mapping[str, Response], shape: str) -> Json:
             },
             "default": {
                 "description": "An error, in the protocol's own form where the service knows it.",
-                "content": {JSON: {"schema": PROTOCOL_ERRORS}},
+                "content": {JSON: {"schema": ANY_ERROR}},
             },
         },
     }
