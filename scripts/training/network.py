@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from model.optimize.precision import fast_precision
 from model.preset import Preset, load_preset, preset_names
 from model.segmenter import Segmenter, build_segmenter
+from model.variant import STANDARD, Variant
 from scripts.archive.checkpoint import CheckpointError, read_weights
 from scripts.archive.published import published_weights
 from scripts.common.terminal import say
@@ -51,11 +53,12 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
 
 
-def initialise(net: Segmenter, source: str) -> None:
+def initialise(net: Segmenter, source: str, variant: Variant = STANDARD) -> None:
     """Load a checkpoint, except for its last layer if its number of classes differs.
 
     `source` is its path, or a preset's name for that preset's weights. An auxiliary head keeps its
-    initial weights. Raises CheckpointError if the checkpoint is of another network.
+    initial weights. Raises CheckpointError if the checkpoint is of another network, or of another
+    variant than the network's.
     """
     checkpoint = Path(source)
     is_published = source in preset_names()
@@ -64,11 +67,15 @@ def initialise(net: Segmenter, source: str) -> None:
         if weights is None:
             raise CheckpointError(f"preset {source} has no weights to start from")
         checkpoint = published_weights(weights)
+    found = read_weights(checkpoint, verified=is_published)
+    if found.variant is not None and found.variant != variant:
+        raise CheckpointError(
+            f"{checkpoint} is of another variant; give the preset the key variant: "
+            f"{json.dumps(asdict(found.variant))}"
+        )
     fresh = net.state_dict()
     state = {
-        name: value
-        for name, value in read_weights(checkpoint, verified=is_published).state.items()
-        if not name.startswith("aux_classifier.")
+        name: value for name, value in found.state.items() if not name.startswith("aux_classifier.")
     }
     state |= {name: v for name, v in fresh.items() if name.startswith("aux_classifier.")}
     for name in ("classifier.4.weight", "classifier.4.bias"):

@@ -80,7 +80,7 @@ class Trainer:
         self.is_coarse = self.num_coarse_steps > 0
         self.net = build(preset, coarse=self.is_coarse, aux_head=settings.aux_head)
         if settings.init:
-            initialise(self.net, settings.init)
+            initialise(self.net, settings.init, preset.variant)
         self.net.to(device).to(memory_format=torch.channels_last)
         self.average = running_average(self.net)
         self.optimizer = torch.optim.AdamW(

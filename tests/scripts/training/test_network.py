@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from model import build_segmenter
 from model.preset import load_preset
+from model.variant import Variant
 from scripts.archive.checkpoint import CheckpointError
 from scripts.training.network import build, copy_strides, initialise
 from tests.scripts.training.labelled import write_preset
@@ -36,6 +39,23 @@ def test_a_checkpoint_of_another_network_is_refused(preset: Path, tmp_path: Path
     torch.save(build_segmenter("resnet34", 3, features="layer3").state_dict(), path)
     with pytest.raises(CheckpointError, match=r"deep\.pth does not fit"):
         initialise(build(load_preset(preset), coarse=False), str(path))
+
+
+def test_a_checkpoint_of_another_project_needs_the_presets_variant(
+    preset: Path, tmp_path: Path
+) -> None:
+    theirs = smp.DeepLabV3(
+        "resnet18", 4, None, decoder_atrous_rates=(2, 4, 6), classes=21
+    ).state_dict()
+    path = tmp_path / "theirs.pth"
+    torch.save(theirs, path)
+    plain = load_preset(preset)
+    with pytest.raises(CheckpointError, match=r'variant: \{"implementation"'):
+        initialise(build(plain, coarse=False), str(path))
+    own = replace(plain, variant=Variant("segmentation_models_pytorch"))
+    net = build(own, coarse=False)
+    initialise(net, str(path), own.variant)
+    assert torch.equal(net.state_dict()["backbone.conv1.weight"], theirs["encoder.conv1.weight"])
 
 
 def test_a_coarse_network_becomes_the_fine_one(preset: Path) -> None:
