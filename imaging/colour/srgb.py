@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from imaging.colour.encoding import ColourEncoding
-from imaging.colour.icc import SPACES, convert_to_srgb
+from imaging.colour.icc import SPACES, as_rgb, convert_to_srgb
 from imaging.colour.levels import to_8_bits
 from imaging.colour.transparency import over_white, split_alpha
 
@@ -22,12 +22,11 @@ def to_srgb(image: Image.Image, encoding: ColourEncoding | None = None) -> Image
         image = _grey_to_8_bits(image)
     colours, alpha = split_alpha(image)
     if encoding is not None:
-        rgb = encoding.convert_to_srgb(colours.convert("RGB"))
+        rgb = encoding.convert_to_srgb(as_rgb(colours))
+    elif profile := image.info.get("icc_profile"):
+        rgb = convert_to_srgb(colours if colours.mode in SPACES else as_rgb(colours), profile)
     else:
-        profile = image.info.get("icc_profile")
-        if colours.mode not in SPACES:
-            colours = colours.convert("RGB")
-        rgb = convert_to_srgb(colours, profile) if profile else colours.convert("RGB")
+        rgb = as_rgb(colours)
     return over_white(rgb, alpha)
 
 

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 END_MARK: Final = b"\xff\xd9"
 
-# Follows the data in place of what is missing: bits that no decoder takes for blank pixels.
-FILLER: Final = bytes(range(1, 128)) + END_MARK
+# What may be missing is decoded from these bytes, first the ones, then the others, and behind no
+# more than an end mark from zeros. They last for an MCU of ten blocks, some of which may be out of
+# sight.
+FILLERS: Final = (b"\x55" * 4096, b"\xab" * 4096)
+RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
 
 # Up to the number of components. SOF0, 1 and 2 of 8 bits; SOS.
 FRAME_HEADER: Final = re.compile(rb"\xff[\xc0-\xc2]\0.\x08....[\1-\4]", re.DOTALL)
@@ -29,8 +32,8 @@ class JpegFile(JpegImageFile):
     """Pillow's reader, less its search for a resolution: in broken EXIF that costs the picture.
 
     Of a file that ends without a mark it is not known whether pixels are missing: libjpeg does not
-    say so, and fills them up. So such a file is decoded twice, with different bits behind its end.
-    If the pixels are the same, they all come from the file; else it counts as truncated.
+    say so, and fills them up. So such a file is decoded again, with other bits behind its end. If
+    the pixels are the same, they all come from the file; else it counts as truncated.
     """
 
     _tail = b""  # what is read behind the end of the file; empty until its end is reached
@@ -45,14 +48,15 @@ class JpegFile(JpegImageFile):
         file, tile = self.fp, list(self.tile)
         if not tile:
             return super().load()
-        self._tail = FILLER
+        self._tail = END_MARK
         pixels = super().load()
         if self._has_ended:
-            filled = _digest(self)
-            self.fp, self.tile, self._tail, self._has_ended = file, tile, END_MARK, False
-            pixels = super().load()
-            if _digest(self) != filled or not has_all_scans(self.data):
-                raise OSError("pixels are missing")
+            picture = _digest(self)
+            for tail in (*tails(self.data), END_MARK):  # the last one leaves the picture as it was
+                self.fp, self.tile, self._tail, self._has_ended = file, list(tile), tail, False
+                super().load()
+                if _digest(self) != picture or not has_all_scans(self.data):
+                    raise OSError("pixels are missing")
         return pixels
 
     def load_read(self, read_bytes: int) -> bytes:
@@ -62,6 +66,23 @@ class JpegFile(JpegImageFile):
             return data
         self._has_ended = True
         return self._tail
+
+
+def tails(data: bytes) -> list[bytes]:
+    """What could follow a JPEG that has no end: bits in place of those that may be missing.
+
+    Behind the last restart marker of the data the next ones are expected (ITU-T T.81, B.2.1).
+    """
+    last = [match.group()[1] for match in RESTART.finditer(data, data.rfind(b"\xff\xda"))][-1:]
+    first = last[0] + 1 if last else 0
+    begin = b"\0" if data.endswith(b"\xff") else b""  # else it would be half of a marker
+    return [
+        begin
+        + b"".join(filler + bytes((0xFF, 0xD0 | (first + index) % 8)) for index in range(8))
+        + filler
+        + END_MARK
+        for filler in FILLERS
+    ]
 
 
 def has_all_scans(data: bytes) -> bool:

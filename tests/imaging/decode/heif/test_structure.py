@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from imaging.decode.decoder import decode_image
+from imaging.decode.formats import READ_FORMATS
+from imaging.decode.heif.av1 import picture_size
+from imaging.decode.heif.structure import check_structure, read_structure
+from imaging.decode.limits import Limits
+from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
+from tests.imaging.decode.differential.photo_samples import PHOTO, RIGHT, upright
+
+WIDTH, HEIGHT = PHOTO.size
+
+
+def encode(name: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    if name == "HEIC":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_pillow(PHOTO).save(file, quality=95, **options)
+    else:
+        PHOTO.save(file, "AVIF", quality=95, **options)
+    return file.getvalue()
+
+
+FORMATS = [name for name in ("AVIF", "HEIC") if name in READ_FORMATS]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("limit", [{"max_pixels": 1000}, {"max_side": 50}])
+def test_sizes_are_limited_before_a_reader_opens_the_file(
+    name: str, limit: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = encode(name)
+    monkeypatch.setattr("imaging.decode.decoder.open_reader", None)
+    with pytest.raises(ImageTooLarge) as caught:
+        decode_image(file, Limits(**limit))
+    # An encoder of HEVC pads, and a box says how much of it is shown.
+    assert (caught.value.details["width"], caught.value.details["height"]) in (
+        (WIDTH, HEIGHT),
+        (64, 64),
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_picture_larger_than_its_box_says_is_refused(name: str) -> None:
+    """Its decoder allocates by the picture, and libavif would scale the result down."""
+    file = encode(name)
+    at = file.index(b"ispe") + 8
+    with pytest.raises(UnreadableImage):
+        decode_image(file[:at] + struct.pack(">II", 8, 8) + file[at + 8 :])
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_av1_pictures_are_found(animated: bool) -> None:
+    more = {"save_all": True, "append_images": [PHOTO]} if animated else {}
+    heads = read_structure(encode("AVIF", **more)).av1_heads
+    assert heads
+    assert {picture_size(head) for head in heads} == {(WIDTH, HEIGHT)}
+
+
+def test_a_picture_in_one_byte_extents_is_found() -> None:
+    """Nothing says that the bytes of an item lie in one piece."""
+    location = struct.pack(">HHHIIII", 1, 0, 2, 200, 1, 201, 5)
+    file = (
+        box(b"ftyp", b"avif" + bytes(4))
+        + box(
+            b"meta",
+            bytes(4)
+            + box(b"iinf", bytes(4) + b"\0\1" + box(b"infe", b"\2\0\0\0\0\1\0\0av01\0"))
+            + box(b"iloc", bytes(4) + b"\x44\0\0\1" + location),
+        )
+    ).ljust(200, b"\0") + b"abcdefgh"
+    assert read_structure(file).av1_heads == (b"abcdef",)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_is_turned_once(orientation: int) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = PHOTO.copy()
+    photo.info["exif"] = exif.tobytes()
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(photo).save(buffer, quality=95, chroma=444)
+    file = buffer.getvalue()
+    assert (b"irot" in file or b"imir" in file) == (orientation > 1)
+    pixels = np.asarray(decode_image(file), int)
+    # pillow-heif turns the pixels as it writes them, and has its boxes turn them once more.
+    right = upright(upright(RIGHT, orientation), orientation)
+    assert pixels.shape == right.shape
+    assert abs(pixels - right).max() <= 20
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_truncated(name: str) -> None:
+    file = encode(name)
+    for length in (40, len(file) // 2, len(file) - 1):
+        with pytest.raises(UnreadableImage) as caught:
+            decode_image(file[:length])
+        assert caught.value.code == "image_truncated"
+
+
+def test_boxes_without_end_are_refused() -> None:
+    file = encode("AVIF")
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(file + box(b"free", b"") * 5000)
+    assert caught.value.code == "image_too_complex"
+
+
+def test_high_dynamic_range_is_shown_as_on_a_screen() -> None:
+    """`nclx` with the code points of BT.2020 and PQ: what is stored looks grey and flat."""
+    file = encode("AVIF")
+    at = file.index(b"nclx")
+    hdr = file[: at + 4] + struct.pack(">HH", 9, 16) + file[at + 8 :]
+    plain, shown = (np.asarray(decode_image(data), int) for data in (file, hdr))
+    bright = plain.min(axis=2) > 170
+    assert bright.any()
+    assert (shown[bright] >= 250).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FORMATS)
+@given(data=st.data())
+def test_any_piece_of_a_file_may_be_anything(name: str, data: st.DataObject) -> None:
+    file = bytearray(encode(name))
+    start = data.draw(st.integers(12, len(file)))
+    file[start : start + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
+    with suppress(ImageError):
+        assert decode_image(file, Limits(max_pixels=1_000_000)).mode == "RGB"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_a_structure(rest: bytes) -> None:
+    structure = read_structure(b"\0\0\0\x14ftypavif\0\0\0\0mif1" + rest)
+    with suppress(ImageError, ValueError):
+        check_structure(structure, "AVIF")
+    with suppress(ValueError):
+        assert min(picture_size(rest)) > 0
