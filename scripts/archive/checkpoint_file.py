@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import pickle
-import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from scripts.archive.other_files import other_kind
 
 # Plain data that a file may hold beside tensors: torchvision's reference scripts save the arguments
 # of their command line.
@@ -21,34 +21,6 @@ ALLOWED_CLASSES: list[Callable[..., object] | tuple[Callable[..., object], str]]
 
 # Before this version `torch.load` was not safe with weights_only=True, either.
 SAFE_TORCH = "2.10"
-
-START_BYTES = 64  # enough to tell the formats apart
-
-# The entry, "/"-separated below the archive's own folder, by which a zip file is known for
-# something else than a state dict, and what to do with it.
-OTHER_ZIP_FILES = (
-    (
-        r"[^/]+/(code/.*|constants\.pkl)",
-        "a TorchScript model, which holds code, not only weights. Where it was made: "
-        "torch.save(torch.jit.load('model.pt').state_dict(), 'weights.pth')",
-    ),
-    (
-        r"[^/]+/models/model\.json|serialized_exported_program\.json",
-        "a model exported by torch.export, which holds code, not only weights. Where it was made: "
-        "torch.save(torch.export.load('model.pt2').state_dict, 'weights.pth')",
-    ),
-    (
-        r"MAR-INF/MANIFEST\.json",
-        "an archive for TorchServe, not a checkpoint. To serve it: python -m scripts.service start "
-        "--archive FILE",
-    ),
-)
-
-OTHER_FILES = (
-    (rb"\s*<|version https://git-lfs", "a web page or a Git LFS pointer, not weights; download the "
-     "file itself"),
-    (rb"\x89HDF", "an HDF5 file (Keras), not one of PyTorch; save the weights from PyTorch"),
-)  # fmt: skip
 
 
 class CheckpointError(Exception):
@@ -63,26 +35,24 @@ def read_file(path: Path, *, verified: bool = False) -> object:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file")
-    with path.open("rb") as file:
-        start = file.read(START_BYTES)
-    if path.suffix == ".safetensors" or is_safetensors(start):
+    if path.suffix == ".safetensors" or is_safetensors(path):
         return read_safetensors(path)
-    for pattern, what in OTHER_FILES:
-        if re.match(pattern, start):
-            raise CheckpointError(f"{path} is {what}")
-    if zipfile.is_zipfile(path):
-        refuse_other_zip_files(path)
+    other = other_kind(path)
+    if other is not None:
+        raise CheckpointError(f"{path} is {other}")
     if not verified:
         refuse_unsafe_torch(path)
     return read_torch(path)
 
 
-def is_safetensors(start: bytes) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Eight bytes with the length of a JSON object, then that object.
 
     https://github.com/huggingface/safetensors#format
     """
-    return start[8:10] in (b'{"', b"{ ", b"{}") and int.from_bytes(start[:8], "little") < 100 << 20
+    with path.open("rb") as file:
+        length, start = int.from_bytes(file.read(8), "little"), file.read(1)
+    return start == b"{" and length < path.stat().st_size
 
 
 def read_safetensors(path: Path) -> object:
@@ -90,15 +60,6 @@ def read_safetensors(path: Path) -> object:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
-
-
-def refuse_other_zip_files(path: Path) -> None:
-    """Raise CheckpointError for a zip file that is known not to hold a state dict."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    for pattern, what in OTHER_ZIP_FILES:
-        if any(re.fullmatch(pattern, name) for name in names):
-            raise CheckpointError(f"{path} is {what}")
 
 
 def refuse_unsafe_torch(path: Path) -> None:

@@ -231,6 +231,16 @@ def test_other_zip_files_are_named(tmp_path: Path, entry: str, complaint: str) -
         read_checkpoint(tmp_path / "own.pth")
 
 
+def test_a_damaged_zip_file_is_named(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "own.pth")
+    content = bytearray((tmp_path / "own.pth").read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory : directory + 4] = bytes(4)
+    (tmp_path / "own.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not a valid PyTorch checkpoint"):
+        read_checkpoint(tmp_path / "own.pth")
+
+
 def test_safetensors_are_known_by_their_content(
     state: State, net: Segmenter, tmp_path: Path
 ) -> None:
