@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,7 @@ class Raster:
     written: npt.NDArray[np.bool_] | None  # (H, W), False where pieces are left out; None: none are
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A strip or tile: its place in the grid of pieces, and its bytes, none if it is left out."""
 
     row: int
@@ -64,13 +64,11 @@ def read_raster(
                     _place(values, piece, layout)[..., target] = blank
                     _place(written, piece, layout)[...] = False
                 continue
-            height = layout.rows_of_piece(group[0].row)
-            samples = _samples(group, height, layout)
-            for number, piece in enumerate(group):
-                place = _place(values, piece, layout)
+            samples = _samples(group, layout)[..., picked]
+            for run, block in _rows_of_pieces(group, samples):
+                place = _place(values, run[0], layout, len(run))
                 rows, columns = place.shape[:2]
-                top = number * height
-                place[..., target] = samples[top : top + rows, :columns, picked]
+                place[..., target] = block[:rows, :columns]
     return Raster(values, written)
 
 
@@ -85,16 +83,34 @@ def _planes(
     return [(0, slice(None), slice(0, len(channels)) if is_first else list(channels))]
 
 
-def _samples(group: Sequence[Piece], height: int, layout: SampleLayout) -> npt.NDArray[np.generic]:
-    """(len(group) * height, piece_width, piece_channels), the pieces one below the other."""
-    pieces = [piece.content for piece in group]
-    return read_samples(unpack(pieces, height, layout), layout)
+def _samples(group: Sequence[Piece], layout: SampleLayout) -> npt.NDArray[np.generic]:
+    """(len(group), rows, piece_width, piece_channels)"""
+    height = layout.rows_of_piece(group[0].row)
+    rows = unpack([piece.content for piece in group], height, layout)
+    return read_samples(rows, layout).reshape(
+        len(group), height, layout.piece_width, layout.piece_channels
+    )
 
 
-def _place(array: npt.NDArray[T], piece: Piece, layout: SampleLayout) -> npt.NDArray[T]:
-    """The part of an array (H, W, ...) that a piece covers, a view."""
+def _rows_of_pieces(
+    group: Sequence[Piece], samples: npt.NDArray[np.generic]
+) -> Iterator[tuple[list[Piece], npt.NDArray[np.generic]]]:
+    """Neighbours of one row, and their samples (rows, len(neighbours) * piece_width, channels)."""
+    start = 0
+    for _, neighbours in itertools.groupby(group, key=lambda piece: piece.row):
+        run = list(neighbours)
+        pieces = samples[start : start + len(run)]
+        start += len(run)
+        yield run, pieces.swapaxes(0, 1).reshape(samples.shape[1], -1, samples.shape[3])
+
+
+def _place(
+    array: npt.NDArray[T], piece: Piece, layout: SampleLayout, count: int = 1
+) -> npt.NDArray[T]:
+    """The part of an array (H, W, ...) that `count` pieces side by side cover, a view."""
     top, left = piece.row * layout.piece_height, piece.column * layout.piece_width
-    return array[top : top + layout.piece_height, left : left + layout.piece_width]
+    right = left + count * layout.piece_width
+    return array[top : top + layout.piece_height, left:right]
 
 
 def _groups(directory: TiffDirectory, layout: SampleLayout, plane: int) -> Iterator[list[Piece]]:

@@ -56,13 +56,23 @@ def _floats(rows: npt.NDArray[np.uint8], layout: SampleLayout) -> npt.NDArray[np
 
 
 def _packed(rows: npt.NDArray[np.uint8], count: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
-    """(N, row_bytes) -> (N, count) unsigned numbers of 1 to 16 bits, the highest bit first."""
-    first_bit = np.arange(count) * bits
-    first_byte, shift = first_bit // 8, 24 - bits - first_bit % 8
-    padded = np.pad(rows, ((0, 0), (0, 2)))
-    window = np.zeros((len(rows), count), np.uint32)
-    for byte in range(3):
-        window |= padded[:, first_byte + byte].astype(np.uint32) << (16 - 8 * byte)
-    window >>= shift.astype(np.uint32)
-    window &= np.uint32((1 << bits) - 1)
-    return window
+    """(N, row_bytes) -> (N, count) unsigned numbers of 1 to 16 bits, the highest bit first.
+
+    Eight numbers fill whole bytes, as many as a number has bits: the first of each eight lie at
+    the same place in their bytes, and so do the second ones.
+    """
+    eights = -(-count // 8)
+    # A number begins in one byte and ends in the next but one at most.
+    padded = np.zeros((len(rows), eights * bits + 2), np.uint32 if bits > 8 else np.uint16)
+    padded[:, : rows.shape[1]] = rows[:, : eights * bits]
+    width = 24 if bits > 8 else 16
+    numbers = np.empty((len(rows), eights, 8), np.uint16 if bits > 8 else np.uint8)
+    for place in range(8):
+        first, offset = divmod(place * bits, 8)
+        window = np.zeros((len(rows), eights), padded.dtype)
+        for byte in range(width // 8):
+            start = first + byte
+            window |= padded[:, start : start + eights * bits : bits] << (width - 8 - 8 * byte)
+        window >>= width - bits - offset
+        numbers[..., place] = window & ((1 << bits) - 1)
+    return numbers.reshape(len(rows), -1)[:, :count]

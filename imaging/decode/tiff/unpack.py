@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageFile
 from PIL import TiffImagePlugin as tags  # noqa: N813
 
 from imaging.decode.tiff import codes
@@ -38,6 +39,13 @@ REVERSED_BITS: Final[npt.NDArray[np.uint8]] = np.packbits(
 ).squeeze(1)
 
 
+class StripsFile(tags.TiffImageFile):
+    """Pillow's reader, less its limit of pixels: here each byte is one, and they are limited."""
+
+    def load_prepare(self) -> None:
+        ImageFile.ImageFile.load_prepare(self)
+
+
 def unpack(pieces: Sequence[bytes], rows: int, layout: SampleLayout) -> npt.NDArray[np.uint8]:
     """Pieces of `rows` rows each -> (len(pieces) * rows, row_bytes), one below the other.
 
@@ -52,7 +60,7 @@ def unpack(pieces: Sequence[bytes], rows: int, layout: SampleLayout) -> npt.NDAr
         if layout.reversed_bits:
             plain = REVERSED_BITS[plain]
         return plain.reshape(-1, layout.row_bytes)
-    strips = tags.TiffImageFile(io.BytesIO(_tiff_of_strips(pieces, rows, layout)))
+    strips = StripsFile(io.BytesIO(_tiff_of_strips(pieces, rows, layout)))
     strips.load()
     unpacked = np.empty((len(pieces) * rows, layout.row_bytes), np.uint8)
     for top in range(0, len(unpacked), STRIP_ROWS):  # as in pixel_array.rgb_array: less memory
