@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
+
+# On Windows a thread that waits without end does not notice Ctrl-C.
+INTERRUPT_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +27,7 @@ def map_as_completed(
     try:
         running = {pool.submit(function, item): item for item in islice(waiting, in_flight)}
         while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, INTERRUPT_SECONDS, return_when=FIRST_COMPLETED)
             completed = [(running.pop(future), future) for future in done]
             # New ones start first: the caller may be slow.
             running.update(
