@@ -93,10 +93,10 @@ def errors(preset: Preset) -> list[Response]:
         refusal(partial(ExampleRequest(*request).parse, preset)) for request in BAD_REQUESTS
     ]
     images = [refusal(partial(decode_image, data)) for data in bad_images()]
-    two_images = HttpRequest(REQUEST_ID, {}, {"photo": IMAGE, "other": IMAGE})
+    forms = [HttpRequest(REQUEST_ID, {}, parts) for parts in BAD_FORMS]
     large = SegmentationRequest((ImageFile(IMAGE),), ("legacy",))
     others = [
-        refusal(lambda: parse_request(two_images, preset.labels)),
+        *(refusal(partial(parse_request, form, preset.labels)) for form in forms),
         refusal(lambda: check_response_size(large, 6000 * 8000)),
         refusal(lambda: read_too_late(IMAGE)),
     ]
@@ -153,7 +153,6 @@ BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
     (b"{", JSON, ""),
     (b"[" * 20_000, JSON, ""),
     (b'{"image": "not base64"}', JSON, ""),
-    (b'{"instances": [%s]}' % b",".join([b'""'] * (MAX_IMAGES + 1)), JSON, ""),
     (b'{"inputs": [], "id": 1}', JSON, ""),
     (b'{"image": "", "image": ""}', JSON, ""),
     (b'{"image": "", "treshold": 0.5}', JSON, ""),
@@ -179,4 +178,10 @@ BAD_REQUESTS: tuple[tuple[bytes, dict[str, str], str], ...] = (
         JSON,
         "",
     ),
+)
+
+# The parts of forms, by name.
+BAD_FORMS: tuple[dict[str, bytes], ...] = (
+    {"photo": IMAGE, "other": IMAGE},
+    {f"image{number}": IMAGE for number in range(MAX_IMAGES + 1)},
 )

@@ -13,7 +13,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from openapi_core.validation.response.exceptions import InvalidData
 
-from scripts.openapi.examples import BAD_REQUESTS, IMAGE, bad_images
+from scripts.openapi.examples import BAD_FORMS, BAD_REQUESTS, IMAGE, bad_images
 from scripts.openapi.generate import DOCUMENT
 from serving.formats import FORMATS
 from tests.service.conftest import VERSION, RunningModel
@@ -91,16 +91,20 @@ def test_every_error_that_a_request_can_cause(model: RunningModel, contract: Ope
         *BAD_REQUESTS,
         *((image, {"Content-Type": "application/octet-stream"}, "") for image in bad_images()),
     ]
-    for body, headers, suffix in sent:
-        path = f"{PREDICTIONS}/{VERSION}/{suffix}" if suffix else PREDICTIONS
-        request = requests.Request("POST", model.service.url + path, headers=headers, data=body)
+    url = model.service.url + PREDICTIONS
+    bad = [
+        requests.Request(
+            "POST", f"{url}/{VERSION}/{suffix}" if suffix else url, headers=headers, data=body
+        )
+        for body, headers, suffix in sent
+    ]
+    for request in [*bad, *(requests.Request("POST", url, files=form) for form in BAD_FORMS)]:
         response = exchange(contract, request, check_request=False)
         error = response.json()["error"]
         code = error["code"] if isinstance(error, dict) else error.partition(": ")[0]
         assert response.status_code == documented[code], code
         found.add(code)
-    in_a_form = {"one_image_per_request"}  # test_predictions.py sends it
-    unprovoked = {"answer_too_large", "image_too_slow", "internal_error", "overloaded", *in_a_form}
+    unprovoked = {"answer_too_large", "image_too_slow", "internal_error", "overloaded"}
     assert documented.keys() - found == unprovoked
 
 

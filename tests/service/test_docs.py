@@ -92,7 +92,7 @@ def test_make_knows_it(command: str) -> None:
 def test_curl_gets_a_response(model: RunningModel, tmp_path: Path, command: str) -> None:
     text = base64.b64encode(IMAGE).decode("ascii")
     for name, content in {
-        "photo.jpg": IMAGE,
+        **dict.fromkeys(("photo.jpg", "a.jpg", "b.jpg"), IMAGE),
         "v1.json": JSON_SHAPES[1].replace("<base64>", text).encode("ascii"),
         "v2.json": JSON_SHAPES[2].replace("<base64>", text).encode("ascii"),
     }.items():
