@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.torch_version import TorchVersion
 
 from scripts.archive.other_files import other_kind
 
@@ -64,7 +65,7 @@ def read_safetensors(path: Path) -> object:
 
 def refuse_unsafe_torch(path: Path) -> None:
     """Raise CheckpointError where this PyTorch cannot read somebody else's pickle safely."""
-    if torch.__version__ < SAFE_TORCH:
+    if not reads_pickles_safely():
         raise CheckpointError(
             f"{path} is not read by PyTorch {torch.__version__}: before 2.6 such a file can run "
             "code (CVE-2025-32434), before 2.10 corrupt memory (CVE-2026-24747), even with "
@@ -73,10 +74,14 @@ def refuse_unsafe_torch(path: Path) -> None:
         )
 
 
+def reads_pickles_safely() -> bool:
+    return TorchVersion(torch.__version__) >= SAFE_TORCH
+
+
 def read_torch(path: Path) -> object:
     try:
         # Published weights need no other class, and PyTorch 2.4 reads nothing else.
-        if torch.__version__ < SAFE_TORCH:
+        if not reads_pickles_safely():
             return torch.load(path, map_location="cpu", weights_only=True)
         with torch.serialization.safe_globals(ALLOWED_CLASSES):
             return torch.load(path, map_location="cpu", weights_only=True)
