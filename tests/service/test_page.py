@@ -402,7 +402,10 @@ def test_below_any_prefix(viewer: Viewer) -> None:
     expect(viewer.page.locator("#curl")).to_contain_text(prefixed)
 
 
-def test_behind_the_gateway(browser: Browser, model: RunningModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/predictions/segmenter", "/", "/predictions/segmenter/page"])
+def test_behind_the_gateway(
+    browser: Browser, model: RunningModel, tmp_path: Path, path: str
+) -> None:
     """Signed in once, as the browser's own form asks; the page's questions go as the same user."""
     program("nginx", "nginx")
     torchserve, port = model.service.ports.inference, free_ports().inference
@@ -413,7 +416,7 @@ def test_behind_the_gateway(browser: Browser, model: RunningModel, tmp_path: Pat
             http_credentials={"username": "me", "password": front.token},
         )
         viewer = Viewer(context.new_page(), front.predictions)
-        viewer.page.goto(front.predictions)
+        viewer.page.goto(front.url + path)
         viewer.show()
         context.close()
     finally:

@@ -106,7 +106,14 @@ def test_addresses(preset: Preset) -> None:
         "/behind/a/gateway/predictions/segmenter/1.0/page": (
             "/behind/a/gateway/predictions/segmenter/1.0"
         ),
+        "/predictions/segmenter/page": "/predictions/segmenter",
         "/predictions/page": "/predictions/page",
         "/models/segmenter/invoke": "/models/segmenter/invoke",
     }.items():
         assert re.sub(pattern, r"\1", path) == api
+    found = re.search(r"isHome = /(.+)/\.test", script)
+    assert found is not None
+    home = re.compile(found[1].replace(r"\/", "/"))
+    assert [bool(home.search(path)) for path in ("/", "/a/")] == [True, True]
+    for path in ("/predictions/segmenter/", "/models/segmenter/invoke", "/predictions/segmenter"):
+        assert not home.search(path)
