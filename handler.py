@@ -57,13 +57,14 @@ class SegmentationHandler:
         limit_heap_growth()  # before CUDA and the threads of other libraries start
         write_samples(worker_start_samples(), context.metrics)
         config = context.model_yaml_config or {}
+        properties = context.system_properties
         self.service = load_service(
-            Path(context.system_properties["model_dir"]),
+            Path(properties["model_dir"]),
             context.manifest["model"]["modelVersion"],
-            pick_device(context.system_properties.get("gpu_id")),
+            pick_device(properties.get("gpu_id")),
             precision=config.get("precision", "auto"),
             threads=share_cores(workers=config.get("minWorkers", 1)),
-            batch_size=config.get("batchSize", 1),
+            batch_size=properties["batch_size"],
             max_seconds=config.get("responseTimeout", RESPONSE_TIMEOUT) / 2,
             response_limit=limit_responses,
         )

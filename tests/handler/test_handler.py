@@ -75,6 +75,16 @@ def test_the_model_card_is_signed_like_any_response(
     assert "Server-Timing" in headers
 
 
+def test_the_batchs_size_and_time_are_those_configured(folder: Path) -> None:
+    context = context_for([{}], folder)
+    context.system_properties["batch_size"] = 3
+    context.model_yaml_config = {"responseTimeout": 50}
+    handler = SegmentationHandler()
+    handler.initialize(context)
+    assert (handler.service.group_size, handler.service.max_seconds) == (3, 25)
+    handler.service.close()
+
+
 def context_for(headers: Sequence[dict[str, str]], folder: Path) -> Context:
     """TorchServe's own context, filled as its worker fills it."""
     context = Context(

@@ -247,6 +247,24 @@ class TestTriton:
         result = client.infer("segmenter", [tensor], headers=headers)
         assert np.array_equal(result.as_numpy("mask")[0], expected)
 
+    @pytest.mark.parametrize("sizes", [[(75, 113)] * 2, [(75, 113), (60, 50)]], ids=["one", "two"])
+    def test_several_files(
+        self,
+        client: triton.InferenceServerClient,
+        headers: dict[str, str],
+        model: RunningModel,
+        sizes: list[tuple[int, int]],
+    ) -> None:
+        files = [encoded(photo(*size, seed), "PNG") for seed, size in enumerate(sizes)]
+        elements = np.array(files, np.object_)
+        tensor = triton.InferInput("image", elements.shape, "BYTES")
+        tensor.set_data_from_numpy(elements)
+        result = client.infer("segmenter", [tensor], headers=headers)
+        whole = result.as_numpy("mask")  # none where images of two sizes have a tensor each
+        masks = [result.as_numpy(f"mask_{n}")[0] for n in range(2)] if whole is None else whole
+        for mask, file in zip(masks, files, strict=True):
+            assert np.array_equal(mask, model.mask_in_process(file))
+
     @pytest.mark.parametrize(
         ("name", "compression", "token", "message"),
         [
