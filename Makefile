@@ -1,13 +1,14 @@
 # Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
 
 # A preset's name or file; a checkpoint instead of its own weights; the inference port, which the
-# ports for management and metrics follow; 1 for HTTPS and a token, on the network; the origins whose
-# pages may send requests, between commas, or *; a photo; a folder of labelled photos; the Python that
-# makes .venv.
+# ports for management and metrics follow; what serves it, torchserve or ray; 1 for HTTPS and a token,
+# on the network; the origins whose pages may send requests, between commas, or *; a photo; a folder of
+# labelled photos; the Python that makes .venv.
 DEFAULT_MODEL = street-resnet18
 MODEL ?=
 WEIGHTS ?=
 PORT ?= 8080
+ENGINE ?= torchserve
 GATEWAY ?=
 CORS_ORIGINS ?=
 IMAGE ?=
@@ -28,6 +29,13 @@ $(error GATEWAY=$(GATEWAY) means nothing: give GATEWAY=1 for HTTPS and a token, 
 endif
 GATEWAY_OPTION = $(if $(GATEWAY),--gateway)
 
+ifeq ($(filter torchserve ray,$(ENGINE)),)
+$(error ENGINE=$(ENGINE) means nothing: give ENGINE=torchserve or ENGINE=ray)
+endif
+# What the engine needs beside TorchServe's requirements.
+ENGINE_READY = .venv/runtime $(if $(filter ray,$(ENGINE)),.venv/ray)
+ENGINE_OPTION = $(if $(filter ray,$(ENGINE)),--engine ray)
+
 # Recipes read them from the environment, where no character in them means anything to the shell.
 export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT CORS_ORIGINS IMAGE DATA PYTHON
 
@@ -46,7 +54,7 @@ NEW_ARCHIVE_OPTION = $(if $(NEW_ARCHIVE),--archive $(NEW_ARCHIVE))
 
 .PHONY: help
 help: ## list the targets
-	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [GATEWAY=1] [CORS_ORIGINS=origins]'
+	@echo 'make <target> [MODEL=preset] [WEIGHTS=checkpoint] [PORT=8080] [ENGINE=ray] [GATEWAY=1] [CORS_ORIGINS=origins]'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
@@ -54,8 +62,8 @@ demo: $(ARCHIVE) ## segment a photo with a service started for it: make demo IMA
 	@$(PY) -m scripts.demo --port "$$PORT" $${IMAGE:+"$$IMAGE"}
 
 .PHONY: start
-start: $(NEW_ARCHIVE) .venv/runtime ## start the service in the background; returns when it is ready
-	@$(PY) -m scripts.service start --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
+start: $(NEW_ARCHIVE) $(ENGINE_READY) ## start the service in the background; returns when it is ready
+	@$(PY) -m scripts.service start $(ENGINE_OPTION) --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
 		$${CORS_ORIGINS:+--cors-origins "$$CORS_ORIGINS"}
 
 .PHONY: stop
@@ -64,8 +72,8 @@ stop: .venv/runtime ## stop the service that was started in the background
 
 # In the shell's place, so that a SIGTERM that make passes on reaches it.
 .PHONY: serve
-serve: $(NEW_ARCHIVE) .venv/runtime ## run the service until Ctrl-C
-	@exec $(PY) -m scripts.service run --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
+serve: $(NEW_ARCHIVE) $(ENGINE_READY) ## run the service until Ctrl-C
+	@exec $(PY) -m scripts.service run $(ENGINE_OPTION) --port "$$PORT" $(NEW_ARCHIVE_OPTION) $(GATEWAY_OPTION) \
 		$${CORS_ORIGINS:+--cors-origins "$$CORS_ORIGINS"}
 
 .PHONY: archive
@@ -79,8 +87,8 @@ client: .venv/runtime ## build the client's wheel in build/client
 	@ls build/client/*.whl
 
 .PHONY: deploy
-deploy: $(ARCHIVE) ## build the archive and have the service on PORT serve it from now on
-	@$(PY) -m scripts.service deploy --port "$$PORT" --archive $(ARCHIVE)
+deploy: $(ARCHIVE) $(ENGINE_READY) ## build the archive and have the service on PORT serve it from now on
+	@$(PY) -m scripts.service deploy $(ENGINE_OPTION) --port "$$PORT" --archive $(ARCHIVE)
 
 .PHONY: test
 test: .venv/dev ## run all tests
@@ -157,12 +165,16 @@ $(ARCHIVE): $(CHANGED) .venv/runtime $(filter-out %.pyc,$(PACKED)) $(BUILDER) \
 .PHONY: FORCE
 FORCE:
 
-# .venv/runtime and .venv/dev say which requirements are installed. FORCE where there is no Python,
+# .venv/runtime, .venv/ray and .venv/dev say which requirements are installed. FORCE where there is no Python,
 # or none any more.
 .venv/runtime: requirements.txt client/pyproject.toml $(shell test -x .venv/bin/python || echo FORCE)
 	@sh scripts/venv.sh $<
 	@touch $@
 
-.venv/dev: requirements-dev.txt .venv/runtime
+.venv/ray: requirements-ray.txt .venv/runtime
+	@sh scripts/venv.sh $<
+	@touch $@
+
+.venv/dev: requirements-dev.txt requirements-ray.txt .venv/runtime
 	@sh scripts/venv.sh $<
 	@touch $@

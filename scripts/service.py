@@ -1,4 +1,4 @@
-"""Start, stop or run the service, or give it another archive: TorchServe on loopback.
+"""Start, stop or run the service, or give it another archive: TorchServe or Ray on loopback.
 
     python -m scripts.service start --archive build/segmenter.mar --port 8080
 
@@ -22,6 +22,7 @@ from scripts.launch.foreground import run, run_behind_gateway
 from scripts.launch.gateway import HTTPS_OFFSET, how_to_call
 from scripts.launch.instance import DEFAULT_PORT, folder_for
 from scripts.launch.lifecycle import start, start_behind_gateway, stop
+from scripts.launch.on_ray import deploy_on_ray, start_on_ray, stop_on_ray
 from scripts.launch.ports import ports_from
 
 
@@ -36,6 +37,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="start, run: default: the one that is kept; deploy: default: the one built last",
     )
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser.add_argument(
+        "--engine", choices=("torchserve", "ray"), default="torchserve", help="default: %(default)s"
+    )
     parser.add_argument(
         "--gateway", action="store_true", help="start, run: behind nginx, with TLS and a token"
     )
@@ -52,13 +56,23 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.certificate is None) != (options.key is None):
         parser.error("--certificate and --key go together")
+    if options.engine == "ray" and (
+        options.command == "run" or options.gateway or options.cors_origins
+    ):
+        parser.error(
+            "Ray runs in the background, and without a gateway and origins: make start ENGINE=ray"
+        )
     return options
 
 
 def execute(options: argparse.Namespace) -> int:
     port, folder = options.port, folder_for(options.port)
     if options.command == "stop":
-        say("stopped" if stop(folder) else f"nothing runs on port {port}")
+        stopped = stop_on_ray(folder) or stop(folder)
+        say("stopped" if stopped else f"nothing runs on port {port}")
+        return 0
+    if options.engine == "ray":
+        execute_on_ray(options.command, options.archive, folder, port)
         return 0
     if options.command == "deploy":
         deploy(options.archive or LATEST_ARCHIVE, folder, port)
@@ -80,6 +94,15 @@ def execute(options: argparse.Namespace) -> int:
         start(archive, folder, ports, origins)
         keep(archive)
     return 0
+
+
+def execute_on_ray(command: str, archive: Path | None, folder: Path, port: int) -> None:
+    if command == "deploy":
+        deploy_on_ray(archive or LATEST_ARCHIVE, folder, port)
+        return
+    to_serve = archive_to_start(archive, folder, port)
+    start_on_ray(to_serve, folder, port)
+    keep(to_serve)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,18 @@ settings.load_profile("no deadline")
 
 # Fixtures that start TorchServe, nginx, Chromium or promtool, or a port for an instance.
 SERVICE_FIXTURES = frozenset(
-    {"browser", "frail", "front", "model", "nginx", "port", "promtool", "start_gateway", "stub"}
+    {
+        "browser",
+        "frail",
+        "front",
+        "model",
+        "nginx",
+        "on_ray",
+        "port",
+        "promtool",
+        "start_gateway",
+        "stub",
+    }
 )
 
 

@@ -1,0 +1,101 @@
+"""Starlette's request -> the service's own HttpRequest."""
+
+from __future__ import annotations
+
+import uuid
+
+from starlette.requests import Request
+
+from cluster.form import parse_form
+from serving.errors import RequestError
+from serving.request.names import unique
+from serving.types import HttpRequest
+from serving.wire import KSERVE, OPEN_INFERENCE, PROTOCOL_HEADER, QUERY_HEADER
+
+# Bytes of a body: max_request_size in config.properties, where the reason is. A test holds the two
+# together.
+MAX_BODY_BYTES = 50_331_648
+
+# `curl --data-binary` declares a form, which the service reads none of: so it is the image itself.
+CURLS_FORM = "application/x-www-form-urlencoded"
+BYTES = "application/octet-stream"
+FORM = "multipart/form-data"
+
+REQUEST_ID = "x-request-id"
+
+# Headers of a body. A request for a document has none.
+BODY_HEADERS = ("content-length", "transfer-encoding", "content-type")
+
+
+async def prediction_request(request: Request, path_suffix: str) -> HttpRequest:
+    """The request with its body. Raises RequestError: 413 for its size, 400 for a broken form."""
+    headers = request_headers(request)
+    query = request.url.query or headers.get(QUERY_HEADER.lower(), "")
+    body = await read_body(request)
+    if media_type(headers) != FORM:
+        parts = {"body": body} if body else {}
+        return HttpRequest(request_id(request), headers, parts, path_suffix, query)
+    form = parse_form(headers["content-type"], body) if body else []
+    return HttpRequest(
+        request_id(request),
+        headers,
+        unique(((part.name, part.data) for part in form), "form field"),
+        path_suffix,
+        query,
+        {part.name: part.filename for part in form if part.filename is not None},
+    )
+
+
+def document_request(request: Request, name: str) -> HttpRequest:
+    """A request for the document of that name, whatever body it has."""
+    headers = request_headers(request)
+    for header in BODY_HEADERS:
+        headers.pop(header, None)
+    return HttpRequest(request_id(request), headers, {}, name)
+
+
+def request_headers(request: Request) -> dict[str, str]:
+    """Headers by their names in lower case; of two with the same name the last counts.
+
+    The path says which protocol errors are in, as behind the gateway.
+    """
+    headers = dict(request.headers)
+    for prefix, protocol in (("/v1/", KSERVE), ("/v2/", OPEN_INFERENCE)):
+        if request.url.path.startswith(prefix):
+            headers[PROTOCOL_HEADER.lower()] = protocol
+    if media_type(headers) == CURLS_FORM:
+        headers["content-type"] = BYTES
+    return headers
+
+
+def media_type(headers: dict[str, str]) -> str:
+    return headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def request_id(request: Request) -> str:
+    """The id that Ray Serve has given to the request, and sends back with its response."""
+    return request.headers.get(REQUEST_ID) or str(uuid.uuid4())
+
+
+async def read_body(request: Request) -> bytes:
+    """Raises RequestError 413 as soon as the body is known to be too large."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise too_large()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def too_large() -> RequestError:
+    return RequestError(
+        413,
+        "request_too_large",
+        f"The request has more than {MAX_BODY_BYTES} bytes.",
+        max_bytes=MAX_BODY_BYTES,
+    )
