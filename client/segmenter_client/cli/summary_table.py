@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
+from io import FileIO, StringIO
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from segmenter_client.cli.outputs import ClassFigures, write_atomically
 from segmenter_client.cli.parquet import read_parquet, require_parquet, to_parquet
@@ -27,7 +27,7 @@ JOURNAL: Final = ".journal"
 class SummaryTable:
     """The rows of all images so far, by file: a row for each class, or one with what went wrong."""
 
-    def __init__(self, rows: dict[str, list[Row]], journal: IO[str]) -> None:
+    def __init__(self, rows: dict[str, list[Row]], journal: FileIO) -> None:
         self.rows = rows
         self._journal = journal
 
@@ -48,8 +48,8 @@ class SummaryTable:
 
     def _put(self, file: str, rows: list[Row]) -> None:
         self.rows[file] = rows
-        self._journal.write(json.dumps(rows) + "\n")
-        self._journal.flush()
+        with _writing(str(self._journal.name)):
+            self._journal.write(json.dumps(rows).encode("ascii") + b"\n")
 
 
 @contextlib.contextmanager
@@ -64,20 +64,31 @@ def summary_table(path: Path | None) -> Iterator[SummaryTable | None]:
     if path.suffix == PARQUET:
         require_parquet()
     journal = path.with_name(path.name + JOURNAL)
-    try:
+    with _writing(path):
         rows = _read_table(path)
         _replay(journal, rows)
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = journal.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {printable(path)}: {error.strerror}") from error
+        file = journal.open("ab", buffering=0)  # on disk with each line, nothing left to close
+        if file.tell():
+            file.write(b"\n")  # ends a line that a killed run has torn
     with file:
         try:
             yield SummaryTable(rows, file)
         finally:
             ordered = [row for name in sorted(rows) for row in rows[name]]
-            write_atomically(path, to_parquet(ordered) if path.suffix == PARQUET else _csv(ordered))
+            content = to_parquet(ordered) if path.suffix == PARQUET else _csv(ordered)
+            with _writing(path):
+                write_atomically(path, content)
     journal.unlink()
+
+
+@contextlib.contextmanager
+def _writing(path: Path | str) -> Iterator[None]:
+    """Raises UserError for an OSError: no image is at fault, and none can go on."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {printable(path)}: {error.strerror}") from error
 
 
 def _read_table(path: Path) -> dict[str, list[Row]]:
@@ -104,7 +115,7 @@ def _read_csv(path: Path) -> list[Row]:
 
 
 def _csv(rows: Sequence[Row]) -> bytes:
-    text = io.StringIO()
+    text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([COLUMNS, *rows])
     return text.getvalue().encode("utf-8")

@@ -13,7 +13,9 @@ import pyarrow.parquet
 import pytest
 
 from segmenter_client.cli.program import main
+from segmenter_client.cli.summary_table import SummaryTable
 from segmenter_client.cli.table_rows import COLUMNS
+from segmenter_client.cli.terminal import UserError
 from tests.client.cli.journal_server import Journal, files_in, journal_server, write_files
 from tests.client.cli.test_run import start, wait_until
 
@@ -89,8 +91,13 @@ def test_a_killed_run_loses_no_row(here: Path) -> None:
         assert not (here / "table.csv").exists()
         with (here / "table.csv.journal").open("a") as file:
             file.write('[["in/0')  # torn
+        process = start(*arguments)
+        wait_until(lambda: journal.num_served >= 20)
+        process.send_signal(signal.SIGKILL)
+        process.wait(TIMEOUT)
+        wait_until(lambda: journal.in_flight == 0)
         assert main(arguments) == 0
-        assert sum(journal.bodies.values()) <= len(paths) + 2
+        assert sum(journal.bodies.values()) <= len(paths) + 4
     assert [row["file"] for row in table(here / "table.csv")] == [f"in/{p.name}" for p in paths]
     assert not (here / "table.csv.journal").exists()
 
@@ -113,6 +120,21 @@ def test_another_parquet_file_is_not_overwritten(
     (here / "table.parquet").write_bytes(b"PAR1")
     assert main(["in", "--summary", "table.parquet"]) == 2
     assert "is not a table of an earlier run" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(here / "in", 1)
+    (here / "table.csv").mkdir()
+    assert main(["in", "--summary", "table.csv"]) == 2
+    assert "cannot write to table.csv: Is a directory" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_images_fault() -> None:
+    with (
+        open("/dev/full", "wb", buffering=0) as journal,
+        pytest.raises(UserError, match="cannot write to /dev/full: No space left on device"),
+    ):
+        SummaryTable({}, journal).fail("a.jpg", "gone")
 
 
 def test_parquet_without_its_package(
