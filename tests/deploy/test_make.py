@@ -74,11 +74,11 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "client").mkdir()
     for name in ("handler.py", "model-config.yaml", "pyproject.toml", "client/pyproject.toml"):
         (tmp_path / name).touch()
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-ray.txt"):
         (tmp_path / name).touch()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    for name in ("runtime", "dev"):  # the requirements are installed
+    for name in ("runtime", "ray", "dev"):  # the requirements are installed
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -187,6 +187,14 @@ def test_only_1_turns_the_gateway_on(checkout: Path, target: str) -> None:
     refused = make(checkout, target, "GATEWAY=true")
     assert refused.returncode != 0
     assert "GATEWAY=true means nothing: give GATEWAY=1" in refused.stderr
+
+
+def test_an_engine_is_torchserve_or_ray(checkout: Path) -> None:
+    assert "--engine" not in make(checkout, "start").stdout
+    assert "--engine ray" in make(checkout, "start", "ENGINE=ray").stdout
+    refused = make(checkout, "start", "ENGINE=triton")
+    assert refused.returncode != 0
+    assert "ENGINE=triton means nothing: give ENGINE=torchserve or ENGINE=ray" in refused.stderr
 
 
 def test_serving_in_the_foreground_ends_with_make(checkout: Path) -> None:
