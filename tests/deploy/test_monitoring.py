@@ -19,7 +19,12 @@ def promtool() -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["check rules alerts.yml", "check config prometheus.yml", "test rules alerts_test.yml"],
+    [
+        "check rules alerts.yml",
+        "check config prometheus.yml",
+        "check config prometheus-ray.yml",
+        "test rules alerts_test.yml",
+    ],
 )
 def test_promtool_accepts(promtool: Path, command: str) -> None:
     run(promtool, command, FOLDER)

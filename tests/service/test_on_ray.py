@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from requests.structures import CaseInsensitiveDict
 
 from scripts.launch.loopback import session
 from scripts.launch.on_ray import RayInstance, running_on_ray
 from scripts.launch.ports import free_neighbour, free_ports
 from serving.formats import FORMATS
+from tests.deploy.monitoring import (
+    FOLDER,
+    alert_expressions,
+    dashboard_expressions,
+    metric_names,
+)
 from tests.photos import encoded, photo, png_header
 from tests.service.conftest import VERSION, RunningModel
 
 pytest.importorskip("ray", reason="Ray is not installed: requirements-ray.txt")
 
 TIMEOUT = 120  # seconds: a bound against hanging
+POLL_SECONDS = 0.5
 
 PHOTO = encoded(photo(75, 113), "JPEG")
 B64 = base64.b64encode(PHOTO).decode()
@@ -177,3 +187,34 @@ def test_a_listed_difference_is_one(model: RunningModel, on_ray: RayInstance, na
     assert (response.status_code, response.content) != (expected.status_code, expected.content)
     assert "Model-Digest" in response.headers
     assert response.status_code < 500
+
+
+def relabelled(name: str) -> str:
+    """A metric's name after the rules in deploy/monitoring/prometheus-ray.yml."""
+    config = yaml.safe_load((FOLDER / "prometheus-ray.yml").read_text("ascii"))
+    (job,) = config["scrape_configs"]
+    for rule in job["metric_relabel_configs"]:
+        match = re.fullmatch(rule["regex"], name)
+        if match:
+            name = match.expand(
+                rule.get("replacement", "$1").replace("${1}", "$1").replace("$", "\\")
+            )
+    return name
+
+
+def test_metrics_have_the_names_that_the_alerts_read(on_ray: RayInstance) -> None:
+    """But for what has not happened: no photo ran out of memory, and no response was 5xx."""
+    assert send(on_ray.url, CALLS["body"]).status_code == 200
+    assert send(on_ray.url, CALLS["no image"]).status_code == 415
+    never = {"Requests5XX", "segmenter_out_of_memory_retries_total", "up"}
+    needed = metric_names([*dashboard_expressions(), *alert_expressions()]) - never
+    deadline = time.monotonic() + TIMEOUT
+    while missing := needed - scraped(on_ray):  # Ray collects them every 5 s or so
+        assert time.monotonic() < deadline, missing
+        time.sleep(POLL_SECONDS)
+
+
+def scraped(on_ray: RayInstance) -> set[str]:
+    text = session().get(on_ray.metrics, timeout=TIMEOUT).text
+    names = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    return {relabelled(name) for name in names}
