@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.decode.tiff.layout import FLOATING_POINT, HORIZONTAL, SampleLayout
-from imaging.pixel_array import STRIP_ROWS
+from imaging.decode.tiff.unpack import STRIP_BYTES
 
 
 def read_samples(rows: npt.NDArray[np.uint8], layout: SampleLayout) -> npt.NDArray[np.generic]:
@@ -18,8 +18,9 @@ def read_samples(rows: npt.NDArray[np.uint8], layout: SampleLayout) -> npt.NDArr
     shape = (len(rows), layout.piece_width, layout.piece_channels)
     in_place = layout.is_native and layout.predictor != FLOATING_POINT
     samples = rows.view(layout.dtype).reshape(shape) if in_place else np.empty(shape, layout.dtype)
-    for top in range(0, len(rows), STRIP_ROWS):
-        strip = slice(top, top + STRIP_ROWS)
+    step = max(1, STRIP_BYTES // layout.row_bytes)
+    for top in range(0, len(rows), step):
+        strip = slice(top, top + step)
         if not in_place:
             samples[strip] = _numbers(rows[strip], layout).reshape(samples[strip].shape)
         if layout.predictor == HORIZONTAL:

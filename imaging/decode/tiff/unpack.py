@@ -19,7 +19,9 @@ from PIL import TiffImagePlugin as tags  # noqa: N813
 
 from imaging.decode.tiff import codes
 from imaging.decode.tiff.layout import SampleLayout
-from imaging.pixel_array import STRIP_ROWS
+
+# What is copied or converted at once. Rows of a tile may have a few bytes, those of a strip 640 kB.
+STRIP_BYTES: Final = 1 << 18
 
 SHORT: Final = 3
 LONG: Final = 4
@@ -63,8 +65,9 @@ def unpack(pieces: Sequence[bytes], rows: int, layout: SampleLayout) -> npt.NDAr
     strips = StripsFile(io.BytesIO(_tiff_of_strips(pieces, rows, layout)))
     strips.load()
     unpacked = np.empty((len(pieces) * rows, layout.row_bytes), np.uint8)
-    for top in range(0, len(unpacked), STRIP_ROWS):  # as in pixel_array.rgb_array: less memory
-        bottom = min(top + STRIP_ROWS, len(unpacked))
+    step = max(1, STRIP_BYTES // layout.row_bytes)  # as in pixel_array.rgb_array: less memory
+    for top in range(0, len(unpacked), step):
+        bottom = min(top + step, len(unpacked))
         part = np.asarray(strips.crop((0, top, strips.width, bottom)))
         unpacked[top:bottom] = part.reshape(bottom - top, -1)
     return unpacked
