@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BinaryFile(Protocol):
-    """An open file, an `io.BytesIO`, an upload of a web framework."""
+    """An open file, or an `io.BytesIO`."""
 
     def read(self) -> bytes: ...
 
