@@ -117,7 +117,7 @@ def images_of(exchanges: Sequence[Exchange]) -> list[ImageExchange]:
     return [image for exchange in exchanges for image in exchange.images]
 
 
-def outcomes(exchange: Exchange, response: Response) -> list[tuple[str | None, int]]:
+def statuses_of_images(exchange: Exchange, response: Response) -> list[tuple[str | None, int]]:
     """Output format and status of each image of a request; no output if it could not be read.
 
     Several formats are one output, the archive. Documents are no images.
@@ -191,7 +191,7 @@ class SegmentationService:
             )
         for exchange, response in zip(exchanges, responses):
             exchange.add_time("batch", sum(stats.seconds.values()))  # waiting for the others, too
-            for output, status in outcomes(exchange, response):
+            for output, status in statuses_of_images(exchange, response):
                 stats.count_response(output, status)
         samples = self.reporter.samples(stats, logits)
         self.trim()
