@@ -51,11 +51,13 @@ class JpegFile(JpegImageFile):
         self._tail = END_MARK
         pixels = super().load()
         if self._has_ended:
+            if not has_all_scans(self.data):
+                raise OSError("scans are missing")
             picture = _digest(self)
             for tail in (*tails(self.data), END_MARK):  # the last one leaves the picture as it was
                 self.fp, self.tile, self._tail, self._has_ended = file, list(tile), tail, False
                 super().load()
-                if _digest(self) != picture or not has_all_scans(self.data):
+                if _digest(self) != picture:
                     raise OSError("pixels are missing")
         return pixels
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from PIL import Image
+import pillow_heif
+from PIL import Image, ImageCms
 
 from scripts.stress.fuzz.image_containers import (
     bmp_header,
@@ -27,6 +28,7 @@ from scripts.stress.fuzz.image_containers import (
     webp,
     webp_canvas,
 )
+from scripts.stress.fuzz.tiff_layouts import odd_layout
 
 Maker = Callable[[Random], bytes]
 
@@ -38,6 +40,8 @@ MODES: Final[dict[str, tuple[str, ...]]] = {
     "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "I", "F", "CMYK", "LAB", "YCbCr"),
     "GIF": ("P", "L", "1", "RGBA"),
     "BMP": ("RGB", "RGBA", "L", "P", "1"),
+    "AVIF": ("RGB", "RGBA", "L"),
+    "HEIC": ("RGB", "RGBA", "L"),
 }
 TIFF_COMPRESSIONS: Final = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd")
 FIRST_BYTES: Final = (
@@ -68,6 +72,9 @@ def blobs(random: Random, mode: str, width: int = 0, height: int = 0) -> Image.I
 
 def image_file(image: Image.Image, file_format: str, **options: object) -> bytes:
     file = io.BytesIO()
+    if file_format == "HEIC":
+        pillow_heif.from_pillow(image).save(file, quality=50)
+        return file.getvalue()
     image.save(file, file_format, **options)
     return file.getvalue()
 
@@ -85,6 +92,8 @@ def valid(random: Random) -> bytes:
         options = {"compression": random.choice(TIFF_COMPRESSIONS)}
     elif file_format == "PNG":
         options = {"compress_level": random.choice((0, 1))}
+    elif file_format == "AVIF":
+        options = {"speed": 10, "subsampling": random.choice(("4:2:0", "4:4:4", "4:0:0"))}
     return image_file(blobs(random, mode), file_format, **options)
 
 
@@ -147,9 +156,9 @@ def absurd_size(random: Random) -> bytes:
 
 
 def strip(random: Random) -> bytes:
-    """One pixel high or wide."""
-    file_format = random.choice([*MODES])
-    longest = 16_383 if file_format == "WEBP" else 20_001
+    """One pixel high or wide. HEVC's encoder makes no such files."""
+    file_format = random.choice([name for name in MODES if name != "HEIC"])
+    longest = {"WEBP": 16_383, "AVIF": 16_000}.get(file_format, 20_001)
     sides = [1, random.choice((1, 2, 5000, longest))]
     random.shuffle(sides)
     return image_file(blobs(random, MODES[file_format][0], *sides), file_format)
@@ -157,7 +166,7 @@ def strip(random: Random) -> bytes:
 
 def animation(random: Random) -> bytes:
     """Several frames of one size."""
-    file_format = random.choice(("GIF", "PNG", "WEBP", "TIFF"))
+    file_format = random.choice(("GIF", "PNG", "WEBP", "TIFF", "AVIF"))
     width, height = random.randint(1, 80), random.randint(1, 80)
     frames = [blobs(random, "RGB", width, height) for _ in range(random.randint(2, 12))]
     return image_file(frames[0], file_format, save_all=True, append_images=frames[1:])
@@ -225,6 +234,77 @@ def odd_tags(random: Random) -> bytes:
     return bytes(file)
 
 
+def odd_boxes(random: Random) -> bytes:
+    """AVIF and HEIC with sizes, offsets and types of boxes that are not true."""
+    file_format = random.choice(("AVIF", "HEIC"))
+    options = {"speed": 10} if file_format == "AVIF" else {}
+    file = bytearray(
+        image_file(blobs(random, random.choice(("RGB", "RGBA"))), file_format, **options)
+    )
+    media = file.index(b"mdat")
+    names = (
+        b"ispe",
+        b"iloc",
+        b"infe",
+        b"ipma",
+        b"colr",
+        b"pixi",
+        b"av1C",
+        b"hvcC",
+        b"pitm",
+        b"iref",
+    )
+    for _ in range(random.choice((1, 1, 2, 8))):
+        at = file.find(random.choice(names)) + random.choice(
+            (-4, 0, 4, 8, 12, random.randrange(40))
+        )
+        if random.random() < 0.2:
+            at = random.randrange(media, min(media + 40, len(file)))  # the codec's own headers
+        value = random.choice((*BOUNDARY_VALUES, random.randbytes(4)))
+        at = min(max(at, 12), len(file) - 5)
+        file[at : at + len(value)] = value
+    return bytes(file)
+
+
+def odd_bitmap(random: Random) -> bytes:
+    """A BMP of any header, depth, compression, fields and palette, with noise for pixels."""
+    header = random.choice((12, 16, 40, 52, 56, 64, 108, 124))
+    bits, compression = random.choice((1, 2, 4, 8, 16, 24, 32)), random.choice((0, 0, 1, 2, 3, 6))
+    width, height = random.choice((1, 7, 160)), random.choice((1, -9, 120))
+    fields = struct.pack("<HHHH", width, abs(height), 1, bits)
+    if header != 12:
+        num_colours = random.choice((0, 1, 2, 300))
+        fields = struct.pack(
+            "<iiHHIIiiII", width, height, 1, bits, compression, 0, 0, 0, num_colours, 0
+        )
+    masks = random.choice((struct.pack("<4I", 0x7C00, 0x3E0, 0x1F, 0), random.randbytes(16)))
+    body = (struct.pack("<I", header) + fields + masks).ljust(header, b"\0")
+    body = body[:header] if header < 40 else body[: max(header, len(body))]
+    start = random.choice((0, 14 + len(body), 14 + len(body) + 1024, 2**31))
+    pixels = random.randbytes(random.choice((0, 50, 20_000)))
+    return struct.pack("<2sIII", b"BM", 0, 0, start) + body + random.randbytes(1024) + pixels
+
+
+def colours(random: Random) -> bytes:
+    """Profiles with changed bytes, and PNG's chunks about colour with any content."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for _ in range(random.choice((0, 1, 2, 8))):
+        profile[random.randrange(len(profile))] = random.randrange(256)
+    if random.random() < 0.3:  # other primaries, so that it is converted by
+        at = profile.index(b"XYZ ", 200)
+        profile[at + 8 : at + 20] = random.randbytes(12)
+    if random.random() < 0.5:
+        file_format = random.choice(("JPEG", "PNG", "WEBP", "TIFF", "AVIF"))
+        return image_file(blobs(random, "RGB"), file_format, icc_profile=bytes(profile))
+    names = (b"gAMA", b"cHRM", b"cICP", b"sBIT", b"sRGB", b"iCCP", b"tRNS")
+    chunks = b""
+    for name in random.sample(names, random.randint(1, 4)):
+        content = random.choice((random.randbytes(random.choice((1, 4, 32))), *BOUNDARY_VALUES))
+        chunks += png_chunk(name, content)
+    file = image_file(blobs(random, random.choice(("RGB", "I;16", "LA", "P"))), "PNG")
+    return file[:33] + chunks + file[33:]
+
+
 def many_pieces(random: Random) -> bytes:
     """Thousands of segments, chunks, blocks, frames, scans or directory entries."""
     count = random.choice((500, 5000, 50_000))
@@ -276,6 +356,10 @@ IMAGE_MAKERS: Final[dict[Maker, int]] = {
     bomb: 6,
     metadata: 8,
     odd_tags: 6,
+    odd_layout: 6,
+    odd_boxes: 4,
+    odd_bitmap: 4,
+    colours: 6,
     many_pieces: 8,
     large: 1,
 }
