@@ -20,7 +20,8 @@ ZSTD: Final = 50000
 WEBP: Final = 50001
 JPEGS: Final = (OLD_JPEG, JPEG)
 COMPRESSION_NAMES: Final = {
-    **{2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", LZW: "LZW", OLD_JPEG: "old JPEG"},
+    **{UNCOMPRESSED: "no", 2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", LZW: "LZW"},
+    **{OLD_JPEG: "old JPEG", OLD_DEFLATE: "deflate"},
     **{JPEG: "JPEG", DEFLATE: "deflate", 9: "JBIG", 10: "JBIG", 32809: "ThunderScan"},
     **{PACKBITS: "PackBits", 34676: "SGILog", 34677: "SGILog", 33003: "JPEG 2000"},
     **{33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC"},

@@ -4,7 +4,7 @@ import pytest
 
 from imaging.decode.decoder import decode_image
 from imaging.errors import UnsupportedImage
-from tests.tiffs import Values, tiff_file
+from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
 PREVIEW: dict[int, Values] = {254: 1, 256: 4, 257: 4, 258: [8, 8, 8], 262: 2, 277: 3, 278: 4}
 SENSOR: dict[int, Values] = {254: 0, 256: 8, 257: 8, 258: 16, 262: 32803, 277: 1, 278: 8}

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 from serving.runtime.service import SegmentationService, load_service
 from serving.types import HttpRequest
 from tests.archives import unpacked_archive
 from tests.photos import photo
-from tests.tiffs import Values, tiff_file
 
 VOID = 255
 HEIGHT, WIDTH = 64, 96  # px

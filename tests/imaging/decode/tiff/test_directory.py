@@ -8,7 +8,7 @@ import pytest
 
 from imaging.decode.decoder import decode_image
 from imaging.decode.tiff.directory import MAX_DIRECTORIES, full_picture, read_directories
-from tests.tiffs import Values, tiff_file
+from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
 REDUCED, MASK = 1, 4
 

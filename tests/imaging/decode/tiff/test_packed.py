@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from imaging.decode.decoder import decode_image
-from tests.tiffs import tiff_file
+from scripts.stress.fuzz.tiff_writer import tiff_file
 
 HEIGHT, WIDTH = 12, 53
 ROWS_PER_STRIP = 5

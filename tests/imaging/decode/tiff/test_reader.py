@@ -15,7 +15,7 @@ from imaging.decode.decoder import DecodedImage, decode_image, decoded_image
 from imaging.decode.limits import BYTES_PER_PIXEL, DEFAULT_LIMITS, Limits
 from imaging.decode.tiff import raster
 from imaging.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
-from tests.tiffs import Values, tiff_file
+from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
 DEFLATE, PACKBITS = 8, 32773
 UNSIGNED, FLOAT = 1, 3

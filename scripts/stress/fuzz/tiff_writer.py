@@ -1,4 +1,4 @@
-"""TIFF files written tag by tag, so that a test can arrange samples as no library would."""
+"""TIFF files written tag by tag, so that they can arrange samples as no library would."""
 
 from __future__ import annotations
 
