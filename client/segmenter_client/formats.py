@@ -9,6 +9,7 @@ IMAGE_EXTENSIONS: Final = frozenset(
     (
         *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
         *(".avif", ".heic", ".heif"),
+        *(".avif", ".heic", ".heif"),
     )
 )
 

@@ -67,7 +67,10 @@ ANY_ERROR: Json = {
 }
 
 PATH = "/predictions/segmenter"
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+IMAGE_TYPES = (
+    *("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif"),
+    *("image/avif", "image/heic"),
+)
 
 # One output format, or several.
 OUTPUTS: Json = {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join(FORMATS))}
