@@ -6,6 +6,7 @@ A request is the bytes on the wire, since an HTTP library would never send most 
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,6 +181,47 @@ def several(random: Random, seed: int) -> HostileRequest:
     return HostileRequest(seed, "several", request_bytes(body, headers))
 
 
+def tensor(random: Random, seed: int) -> HostileRequest:
+    """Pixels as numbers, in JSON or raw, perhaps compressed, with options in the query."""
+    height, width = random.choice(((4, 6), (64, 64), (0, 5), (1, 20_001), (2**31, 2**33)))
+    count = min(height * width * 3, 200_000)
+    shape: object = random.choice(([1, height, width, 3], [height, width, 3], [count], [-1], "x"))
+    datatype = random.choice(("UINT8", "UINT8", "UINT8", "FP32", "BYTES"))
+    document: dict[str, object] = {"name": "image", "shape": shape, "datatype": datatype}
+    headers = {"Content-Type": "application/json"}
+    numbers = random.choice((b"255", b"0", b"-1", b"1.5", b"1e9", b"", b"9" * 400, b"[[7]]"))
+    raw = random.randbytes(random.choice((count, count, 7)))
+    if random.random() < 0.5:
+        document["parameters"] = {"binary_data_size": random.choice((len(raw), 1, None))}
+        head = json.dumps({"inputs": [document]}).encode()
+        headers["Inference-Header-Content-Length"] = str(len(head))
+        body = head + raw
+    else:
+        listed = b",".join([random.choice((b"255", numbers))] * max(1, count))
+        text = json.dumps({"inputs": [{**document, "data": 0}]}).encode()
+        body = text.replace(b'"data": 0', b'"data": [' + listed + b"]")
+        body = random.choice((body, body, b'{"image":{"type":"Buffer","data":[' + listed + b"]}}"))
+        body = random.choice((body, body, b"[" + b'{"data":[1]},' * 100_000 + body + b"]"))
+    coding = random.choice((*[""] * 6, *["gzip"] * 4, "br", "gzip, gzip"))
+    if coding:
+        headers["Content-Encoding"] = coding
+        bomb = bytes(random.choice((10, 60_000_000)))
+        body = gzip.compress(random.choice((body, body, bomb)), 1, mtime=0)
+        body = random.choice((body, body, body[: random.randrange(len(body))], body + b"x"))
+    query = random.choice(
+        (
+            *[""] * 6,
+            "?output=json",
+            "?treshold=1",
+            "?classes=a&classes=b",
+            "?%zz&=&&a",
+            "?" + "a=b&" * 500,
+        )
+    )
+    path = random.choice((MODEL_PATH, "/v2/models/segmenter/infer")) + query
+    return HostileRequest(seed, "tensor", request_bytes(body, headers, path))
+
+
 def urlencoded(random: Random, seed: int) -> HostileRequest:
     """What `curl --data-binary` makes of a file: bytes that are declared as a form."""
     fields = b"&".join(
@@ -286,6 +328,7 @@ REQUEST_MAKERS: Final[dict[Callable[[Random, int], HostileRequest], int]] = {
     json_body: 12,
     form_body: 8,
     several: 4,
+    tensor: 6,
     urlencoded: 2,
     odd_headers: 6,
     accept: 4,
