@@ -47,8 +47,8 @@ OLD_REDUCED: Final = 2
 MAX_ENTRIES: Final = 4096
 MAX_VALUES: Final = 2**18  # 50 megapixels in tiles of 16x16 need 195 313
 
-# Directories in which the full picture, or a camera's raw one, is looked for. A camera's file has
-# at most ten, a pyramid one for each halving.
+# Directories in which the full picture, or a camera's raw one, is looked for, until they have
+# MAX_ENTRIES together. A camera's file has at most ten, a pyramid one for each halving.
 MAX_DIRECTORIES: Final = 32
 
 
@@ -212,13 +212,15 @@ def _walk(data: bytes) -> Iterator[TiffDirectory]:
     order: ByteOrder = "little" if data.startswith(b"II") else "big"
     is_big = data[2:4] in (b"+\0", b"\0+")
     seen: set[int] = set()
+    num_entries = 0
     waiting = [int.from_bytes(data[8:16] if is_big else data[4:8], order)]
-    while waiting and len(seen) < MAX_DIRECTORIES:
+    while waiting and len(seen) < MAX_DIRECTORIES and num_entries <= MAX_ENTRIES:
         offset = waiting.pop()
         if offset in seen or (seen and not 0 < offset < len(data)):
             continue
         seen.add(offset)
         directory = _directory_at(data, order, offset, is_big=is_big)
+        num_entries += len(directory.entries)
         yield directory
         waiting += [directory.next_directory(), *reversed(directory.sub_directories())]
 

@@ -7,7 +7,12 @@ import struct
 import pytest
 
 from imaging.decode.decoder import decode_image
-from imaging.decode.tiff.directory import MAX_DIRECTORIES, full_picture, read_directories
+from imaging.decode.tiff.directory import (
+    MAX_DIRECTORIES,
+    MAX_ENTRIES,
+    full_picture,
+    read_directories,
+)
 from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
 REDUCED, MASK = 1, 4
@@ -70,6 +75,11 @@ def test_no_more_directories_are_looked_at_than_any_file_has() -> None:
     directories = read_directories(file)
     assert len(directories) == MAX_DIRECTORIES
     assert full_picture(directories) == directories[0]
+
+
+def test_no_more_entries_are_looked_at_than_a_directory_may_have() -> None:
+    many = grey(4, **{f"t{1000 + number}": 0 for number in range(MAX_ENTRIES // 4)}, t254=REDUCED)
+    assert len(read_directories(tiff_file(*[many] * 10))) == 4
 
 
 def test_a_next_directory_beyond_the_file_is_none() -> None:
