@@ -15,6 +15,13 @@ import segmentation_models_pytorch as smp
 import torch
 
 from model import build_segmenter
+from model.calibration_file import (
+    CalibrationError,
+    StoredCalibration,
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from model.digest import sha256_of
 from model.preset import build_network, dump_preset, load_preset
 from model.variant import Variant
@@ -71,6 +78,33 @@ def test_what_is_packed_and_what_is_not(preset_file: Path, output: Path) -> None
         "handler": "handler.py",
         "configFile": "model-config.yaml",
     }
+
+
+def test_the_calibration_beside_the_weights_is_packed(
+    preset_file: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = preset_file.parent / "weights.pth"
+    build_archive(preset_file, output)
+    assert "tiny has no calibration" in capsys.readouterr().err
+    assert not (unpacked(output, tmp_path / "without") / "calibration.json").exists()
+
+    stored = StoredCalibration(sha256_of(weights), 2, {"backbone.maxpool": 1.5})
+    write_calibration(stored, calibration_path(weights))
+    built = build_archive(preset_file, output)
+    assert capsys.readouterr().err == ""
+    folder = unpacked(output, tmp_path / "with")
+    assert built.weights is not None
+    of_packed = replace(stored, weights=built.weights.sha256)
+    assert read_calibration(folder / "calibration.json") == of_packed
+
+    write_calibration(replace(stored, weights="0" * 64), calibration_path(weights))
+    build_archive(preset_file, output)
+    assert "is of other weights, and is left out" in capsys.readouterr().err
+    assert not (unpacked(output, tmp_path / "other") / "calibration.json").exists()
+
+    calibration_path(weights).write_text("{}")
+    with pytest.raises(CalibrationError, match=r"weights\.calibration\.json is not a calibration"):
+        build_archive(preset_file, output)
 
 
 def test_two_builds_are_the_same_bytes(
