@@ -30,10 +30,11 @@ def rgb_array(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def read_rows(image: Image.Image, top: int, bottom: int, layout: str) -> bytes:
-    """Rows of a loaded image in one of Pillow's layouts of bytes, such as RGB and RGBX.
+    """Rows of an image in one of Pillow's layouts of bytes, such as RGB and RGBX.
 
     Without the copies that `crop` and `tobytes` make.
     """
+    image.load()
     encoder = Image._getencoder(image.mode, "raw", (layout,))
     encoder.setimage(image.im, (0, top, image.width, bottom))
     _, _, data = encoder.encode(len(layout) * image.width * (bottom - top))

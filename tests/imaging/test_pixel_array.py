@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging.pixel_array import STRIP_ROWS, look_up, rgb_array
+from imaging.pixel_array import STRIP_ROWS, look_up, read_rows, rgb_array, write_rows
 
 
 @pytest.mark.parametrize("height", [1, STRIP_ROWS - 1, STRIP_ROWS, STRIP_ROWS + 1, 3 * STRIP_ROWS])
@@ -34,3 +34,14 @@ def test_look_up_is_numpy_s_indexing(height: int, dtype: type[np.integer]) -> No
 def test_look_up_outside_the_table() -> None:
     with pytest.raises(IndexError):
         look_up(np.zeros(3, np.uint8), np.full((2, 2), 3))
+
+
+@pytest.mark.parametrize("layout", ["RGB", "RGBX"])
+def test_rows_are_read_and_written_in_place(layout: str) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    image = Image.fromarray(colours)
+    rows = np.frombuffer(read_rows(image, 2, 5, layout), np.uint8).reshape(3, 7, -1)
+    np.testing.assert_array_equal(rows[..., :3], colours[2:5])
+    write_rows(image, 4, 7, layout, rows.tobytes())
+    colours[4:7] = colours[2:5]
+    np.testing.assert_array_equal(np.asarray(image), colours)
