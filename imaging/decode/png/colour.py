@@ -10,14 +10,9 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from imaging.colour.encoding import (
-    Chromaticities,
-    ColourEncoding,
-    Transfer,
-    encoding_of,
-    encoding_of_code_points,
-    power,
-)
+from imaging.colour.encoding import ColourEncoding, encoding_of, encoding_of_code_points
+from imaging.colour.primaries import Chromaticities
+from imaging.colour.transfer import Transfer, power
 
 COLOUR_CHUNKS: Final = frozenset((b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT"))
 

@@ -8,15 +8,10 @@ import pytest
 import pyvips
 from PIL import Image
 
-from imaging.colour.encoding import (
-    PRIMARIES,
-    SRGB,
-    Chromaticities,
-    encoding_of,
-    encoding_of_code_points,
-    power,
-)
+from imaging.colour.encoding import encoding_of, encoding_of_code_points
 from imaging.colour.icc import convert_to_srgb
+from imaging.colour.primaries import PRIMARIES, SRGB, Chromaticities
+from imaging.colour.transfer import power
 from imaging.decode.decoder import decode_image
 from tests.imaging.decode.differential.png_samples import RGB, chunk, write_png
 
