@@ -77,6 +77,7 @@ def build_archive(
         net = untrained(preset)
     else:
         source = weights or own_weights(preset)
+        preset, net = trained_network(preset, source, verified=weights is None)
         calibration = calibration_of(source)
         if calibration is None:
             say(
@@ -84,7 +85,6 @@ def build_archive(
                 "DATA=<photos>` makes one: on processors with VNNI or AMX its network is then at "
                 "least twice as fast"
             )
-        preset, net = trained_network(preset, source, verified=weights is None)
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-") as temp:
