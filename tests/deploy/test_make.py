@@ -180,6 +180,20 @@ def test_what_is_measured_is_the_default_unless_named(checkout: Path) -> None:
     assert served(checkout) == "voc-resnet50 my weights.pth"
 
 
+def test_what_is_calibrated_is_what_is_built_and_it_is_built_again(checkout: Path) -> None:
+    shutil.copy(checkout / "scripts" / "evaluate.py", checkout / "scripts" / "quantize.py")
+    make(checkout, "archive", "MODEL=mine.yaml", "WEIGHTS=my weights.pth")
+    archive = checkout / "build" / "mine.mar"
+    archive.write_text("before the calibration")
+    options = "--preset mine.yaml --data photos --weights my weights.pth"
+    done = make(checkout, "quantize", "DATA=photos")
+    assert done.stdout.splitlines()[0] == f"{options} --report build/report.json"
+    assert archive.read_text() == "mine.yaml my weights.pth"
+    done = make(checkout, "quantize", "DATA=photos", "VAL=other", "MAX_DROP=1")
+    limits = "--measure other --max-drop 1"
+    assert done.stdout.splitlines()[0] == f"{options} {limits} --report build/report.json"
+
+
 @pytest.mark.parametrize("target", ["start", "serve"])
 def test_only_1_turns_the_gateway_on(checkout: Path, target: str) -> None:
     assert "--gateway" in make(checkout, target, "GATEWAY=1").stdout
