@@ -19,6 +19,7 @@ OS2_HEADERS: Final = (16, 64)
 # Values of the field `compression`; OS/2 gives 3 and 4 another meaning.
 RAW, RLE8, RLE4, BITFIELDS, JPEG, PNG, ALPHA_BITFIELDS = range(7)
 OS2_HUFFMAN, OS2_RLE24 = 3, 4
+PRINTERS: Final = (11, 12, 13)  # CMYK, plain and in run lengths of 8 and 4 bits
 NAMES: Final = {JPEG: "JPEG inside", PNG: "PNG inside"}
 OS2_NAMES: Final = {OS2_HUFFMAN: "Huffman coding", OS2_RLE24: "24-bit run lengths"}
 
@@ -112,8 +113,10 @@ def _check(length: int, planes: int, bits: int, compression: int) -> None:
     names = OS2_NAMES if length in OS2_HEADERS else NAMES
     if compression in names:
         raise not_read(f"BMP files with {names[compression]} are")
-    if compression == ALPHA_BITFIELDS + 5:  # 11 to 13, of printers
+    if compression in PRINTERS:
         raise not_read("BMP files of CMYK are")
+    if bits == 64:
+        raise not_read("BMP files of 64 bits a pixel are")
     valid = {
         RAW: BITS,
         RLE8: (8,),

@@ -27,6 +27,7 @@ FILE = write_bmp(pack_rows(INDICES, 8), 8, palette=PALETTE)
         (3, 64, "BMP files with Huffman coding are not read."),
         (4, 64, "BMP files with 24-bit run lengths are not read."),
         (11, 40, "BMP files of CMYK are not read."),
+        (12, 40, "BMP files of CMYK are not read."),
     ],
 )
 def test_kinds_that_are_not_read_are_named(compression: int, header: int, message: str) -> None:
@@ -34,6 +35,11 @@ def test_kinds_that_are_not_read_are_named(compression: int, header: int, messag
     with pytest.raises(UnsupportedImage) as caught:
         decode_image(file)
     assert caught.value.message.startswith(message)
+
+
+def test_bitmaps_of_64_bits_are_named() -> None:
+    with pytest.raises(UnsupportedImage, match="64 bits a pixel are not read"):
+        decode_image(write_bmp(bytes(7 * 13 * 8), 64))
 
 
 @pytest.mark.parametrize("length", [20, 60, 500, 1078, len(FILE) - 4])
