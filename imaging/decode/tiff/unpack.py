@@ -103,9 +103,7 @@ def _tiff_of_strips(pieces: Sequence[bytes], rows: int, layout: SampleLayout) ->
     values = b""
     directory = struct.pack("<H", len(entries))
     for tag, content in sorted(entries.items()):
-        kind, code = (
-            (UNDEFINED, "B") if isinstance(content, bytes) else TYPES.get(tag, (SHORT, "H"))
-        )
+        kind, code = TYPES.get(tag, (SHORT, "H"))
         packed = struct.pack(f"<{len(content)}{code}", *content)
         if len(packed) > 4:
             at = start + len(values)
