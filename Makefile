@@ -1,14 +1,18 @@
 # Everything runs from .venv, which the first target that needs it makes. `make` alone lists targets.
 
 # A preset's name or file; a checkpoint instead of its own weights; the inference port, which the
-# ports for management and metrics follow; what serves it, torchserve or ray; 1 for HTTPS and a token,
-# on the network; the origins whose pages may send requests, between commas, or *; a photo; a folder of
+# ports for management and metrics follow; what serves it, torchserve or ray; 1 for the head of a Ray
+# cluster, or its address to join it, and the most replicas on it; 1 for HTTPS and a token, on the
+# network; the origins whose pages may send requests, between commas, or *; a photo; a folder of
 # labelled photos; the Python that makes .venv.
 DEFAULT_MODEL = street-resnet18
 MODEL ?=
 WEIGHTS ?=
 PORT ?= 8080
 ENGINE ?= torchserve
+HEAD ?=
+JOIN ?=
+REPLICAS ?=
 GATEWAY ?=
 CORS_ORIGINS ?=
 IMAGE ?=
@@ -32,12 +36,17 @@ GATEWAY_OPTION = $(if $(GATEWAY),--gateway)
 ifeq ($(filter torchserve ray,$(ENGINE)),)
 $(error ENGINE=$(ENGINE) means nothing: give ENGINE=torchserve or ENGINE=ray)
 endif
+
+ifneq ($(and $(REPLICAS),$(filter torchserve,$(ENGINE))),)
+$(error REPLICAS=$(REPLICAS) is for a Ray cluster: ENGINE=ray)
+endif
+
 # What the engine needs beside TorchServe's requirements.
 ENGINE_READY = .venv/runtime $(if $(filter ray,$(ENGINE)),.venv/ray)
 ENGINE_OPTION = $(if $(filter ray,$(ENGINE)),--engine ray)
 
 # Recipes read them from the environment, where no character in them means anything to the shell.
-export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT CORS_ORIGINS IMAGE DATA PYTHON
+export MODEL WEIGHTS ARCHIVE_MODEL ARCHIVE_WEIGHTS PORT HEAD JOIN REPLICAS CORS_ORIGINS IMAGE DATA PYTHON
 
 PY = .venv/bin/python
 
@@ -88,7 +97,15 @@ client: .venv/runtime ## build the client's wheel in build/client
 
 .PHONY: deploy
 deploy: $(ARCHIVE) $(ENGINE_READY) ## build the archive and have the service on PORT serve it from now on
-	@$(PY) -m scripts.service deploy $(ENGINE_OPTION) --port "$$PORT" --archive $(ARCHIVE)
+	@$(if $(REPLICAS),$(TO_CLUSTER),$(TO_INSTANCE)) --port "$$PORT" --archive $(ARCHIVE)
+
+TO_INSTANCE = $(PY) -m scripts.service deploy $(ENGINE_OPTION)
+TO_CLUSTER = $(PY) -m scripts.node deploy --replicas "$$REPLICAS"
+
+.PHONY: node
+node: .venv/runtime .venv/ray ## be a node of a Ray cluster until Ctrl-C: make node HEAD=1, or make node JOIN=host
+	@test -n "$$HEAD$$JOIN" || { echo 'error: make node HEAD=1, or make node JOIN=<head>' >&2; exit 1; }
+	@exec $(PY) -m scripts.node $${JOIN:+join "$$JOIN"} $${HEAD:+head}
 
 .PHONY: test
 test: .venv/dev ## run all tests
@@ -165,8 +182,8 @@ $(ARCHIVE): $(CHANGED) .venv/runtime $(filter-out %.pyc,$(PACKED)) $(BUILDER) \
 .PHONY: FORCE
 FORCE:
 
-# .venv/runtime, .venv/ray and .venv/dev say which requirements are installed. FORCE where there is no Python,
-# or none any more.
+# .venv/runtime, .venv/ray and .venv/dev say which requirements are installed. FORCE where there is no
+# Python, or none any more.
 .venv/runtime: requirements.txt client/pyproject.toml $(shell test -x .venv/bin/python || echo FORCE)
 	@sh scripts/venv.sh $<
 	@touch $@

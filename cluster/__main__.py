@@ -65,9 +65,22 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             deploy(options)
     except (ClusterArchiveError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        messages = replica_messages() if isinstance(error, RuntimeError) else []
+        print(*messages, f"error: {reason(error, messages)}", sep="\n", file=sys.stderr)
         return 1
     return 0
+
+
+def reason(error: Exception, messages: list[str]) -> str:
+    """Why no replica serves, in one line: what its process raised, if it came so far."""
+    return messages[-1].strip().splitlines()[-1] if messages else str(error)
+
+
+def replica_messages() -> list[str]:
+    """What Ray Serve says of the application's replicas, a traceback at their end."""
+    application = serve.status().applications.get(NAME)
+    deployments = application.deployments.values() if application else ()
+    return [deployment.message for deployment in deployments if deployment.message.strip()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ray's processes on this machine: the environment and the command of a node, and its address.
+"""Ray's processes on this machine: the environment and the command of a node, and its end.
 
 A node is `ray start --block`: one process that leads a process group and a session, of which all
 that Ray starts on this machine are members. Its temporary folder is its own, so nothing here meets
@@ -7,18 +7,26 @@ another cluster on the same machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
 from pathlib import Path
 
+import psutil
+
 from scripts.common.terminal import ROOT
 from scripts.launch.credentials import TOKEN_BYTES, write_secret
-from scripts.launch.ports import free_ports
+from scripts.launch.process_groups import end_group
 
 # Bytes of the object store. Requests and responses pass through it, 48 MiB at most; it is shared
 # memory, which containers have little of.
 OBJECT_STORE_BYTES = 80_000_000  # Ray's least is 75 MiB
+
+# Seconds that a node which gets SIGTERM lets its requests end, Ray's default, and those for its
+# processes to end after that.
+NODE_DRAIN_SECONDS = 30
+NODE_END_SECONDS = 20
 
 # The port by which other nodes join a head, Ray's default.
 HEAD_PORT = 6379
@@ -68,19 +76,20 @@ def command(temp: Path, *arguments: str) -> list[str]:
     ]
 
 
-def head_alone(port: str, metrics: int) -> list[str]:
-    """Arguments for a head without other nodes: on ports that nothing listens on.
+def end_node(leader: int) -> None:
+    """End a node, and all that it has started; its requests in flight may end first."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(leader)
+        process.terminate()  # the leader alone: it needs the others for this
+        process.wait(NODE_DRAIN_SECONDS + NODE_END_SECONDS)
+    end_group(leader)
 
-    `port` is that of the cluster, `metrics` that of Prometheus' metrics.
-    """
-    first, second = free_ports(), free_ports()
-    return [
-        *("--head", f"--port={port}", "--node-ip-address=127.0.0.1"),
-        *("--include-dashboard=false", f"--metrics-export-port={metrics}"),
-        f"--ray-client-server-port={first.inference}",
-        f"--node-manager-port={first.management}",
-        f"--object-manager-port={first.metrics}",
-        f"--dashboard-agent-grpc-port={second.inference}",
-        f"--dashboard-agent-listen-port={second.management}",
-        f"--runtime-env-agent-port={second.metrics}",
-    ]
+
+def cores() -> int:
+    """Of this machine: what a replica uses unless it is told otherwise."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpus() -> int:
+    """1 where this machine has an NVIDIA GPU for a replica, else 0."""
+    return int(Path("/dev/nvidia0").exists())

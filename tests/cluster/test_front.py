@@ -20,6 +20,7 @@ from cluster.http_request import MAX_BODY_BYTES
 from cluster.worker import MAX_WAITING, Worker
 from scripts.common.terminal import ROOT
 from scripts.launch.nginx_config import max_request_size
+from serving.runtime.loading import ArchiveError
 from serving.telemetry.metrics import Sample
 from serving.types import HttpRequest
 from tests.archives import unpacked_archive
@@ -260,6 +261,20 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(tmp_path: Path) -> None:
     assert len(served) >= MAX_WAITING
     assert refused[0].json()["error"]["code"] == "overloaded"
     assert refused[0].headers["Retry-After"] == "2"
+
+
+def test_a_model_that_is_no_longer_the_one_that_was_built_is_noticed(tmp_path: Path) -> None:
+    archive = UnpackedArchive(unpacked_archive(tmp_path), VERSION, CONFIG)
+    worker = Worker(archive, torch.device("cpu"), threads=1, record=lambda samples: None)
+
+    async def scenario() -> None:
+        await worker.check()
+        worker.service.model.net.register_forward_hook(lambda net, inputs, logits: -logits)
+        with pytest.raises(ArchiveError, match="does not reproduce the golden image"):
+            await worker.check()
+        await worker.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_batch_that_fails_is_500_with_its_request_id(tmp_path: Path) -> None:

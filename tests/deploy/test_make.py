@@ -206,6 +206,7 @@ def test_only_1_turns_the_gateway_on(checkout: Path, target: str) -> None:
 def test_an_engine_is_torchserve_or_ray(checkout: Path) -> None:
     assert "--engine" not in make(checkout, "start").stdout
     assert "--engine ray" in make(checkout, "start", "ENGINE=ray").stdout
+    assert "REPLICAS=3 is for a Ray cluster" in make(checkout, "deploy", "REPLICAS=3").stderr
     refused = make(checkout, "start", "ENGINE=triton")
     assert refused.returncode != 0
     assert "ENGINE=triton means nothing: give ENGINE=torchserve or ENGINE=ray" in refused.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ import yaml
 from requests.structures import CaseInsensitiveDict
 
 from scripts.launch.loopback import session
-from scripts.launch.on_ray import RayInstance, running_on_ray
+from scripts.launch.on_ray import RayInstance, running_on_ray, stop_on_ray
 from scripts.launch.ports import free_neighbour, free_ports
+from scripts.launch.process_groups import members
 from serving.formats import FORMATS
 from tests.deploy.monitoring import (
     FOLDER,
@@ -159,6 +161,7 @@ def on_ray(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     port = free_neighbour(free_ports().inference)
     with running_on_ray(archive, tmp_path_factory.mktemp("ray"), port) as instance:
         yield instance
+    assert members(instance.leader.pid) == []
 
 
 def send(url: str, call: Call) -> requests.Response:
@@ -218,3 +221,23 @@ def scraped(on_ray: RayInstance) -> set[str]:
     text = session().get(on_ray.metrics, timeout=TIMEOUT).text
     names = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
     return {relabelled(name) for name in names}
+
+
+def test_a_stop_waits_for_requests_in_flight(on_ray: RayInstance) -> None:
+    """The last test of this file: nothing runs after it."""
+    expected = send(on_ray.url, CALLS["body"]).content
+    log = on_ray.folder / "deploy.log"
+    log.unlink()
+
+    def slow_body() -> Iterator[bytes]:
+        yield PHOTO[:1000]
+        stopping.start()
+        while "Deleting app" not in (log.read_text("utf-8") if log.exists() else ""):
+            time.sleep(POLL_SECONDS)
+        yield PHOTO[1000:]
+
+    stopping = threading.Thread(target=stop_on_ray, args=[on_ray.folder])
+    response = session().post(f"{on_ray.url}{PREDICTIONS}", data=slow_body(), timeout=TIMEOUT)
+    assert (response.status_code, response.content) == (200, expected)
+    stopping.join(TIMEOUT)
+    assert members(on_ray.leader.pid) == []
