@@ -3,12 +3,14 @@
     python -m scripts.service start --archive build/segmenter.mar --port 8080
 
 An instance keeps the archive that it serves; --archive gives it another one. With --gateway, nginx
-is put in front of it, for a network: see scripts/launch/gateway.py.
+is put in front of it, for a network: see scripts/launch/gateway.py. Each option's default can be
+given by environment: scripts/launch/environment.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,12 +20,14 @@ from scripts.launch.archives import keep
 from scripts.launch.cors import parse_origins
 from scripts.launch.credentials import Certificate
 from scripts.launch.deployment import archive_to_start, deploy
+from scripts.launch.environment import take_defaults
 from scripts.launch.foreground import run, run_behind_gateway
-from scripts.launch.gateway import HTTPS_OFFSET, how_to_call
+from scripts.launch.gateway import ANY_ADDRESS, HTTPS_OFFSET, how_to_call
+from scripts.launch.ingress import Ingress, parse_proxies
 from scripts.launch.instance import DEFAULT_PORT, folder_for
 from scripts.launch.lifecycle import start, start_behind_gateway, stop
 from scripts.launch.on_ray import deploy_on_ray, start_on_ray, stop_on_ray
-from scripts.launch.ports import ports_from
+from scripts.launch.ports import HOST, ports_from
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -44,7 +48,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         "--gateway", action="store_true", help="start, run: behind nginx, with TLS and a token"
     )
     parser.add_argument(
-        "--https-port", type=int, help=f"the gateway's; default: --port + {HTTPS_OFFSET}"
+        *("--gateway-port", "--https-port"),
+        type=int,
+        help=f"the gateway's; default: --port + {HTTPS_OFFSET}",
     )
     parser.add_argument("--certificate", type=Path, help="the gateway's, PEM; default: a new one")
     parser.add_argument("--key", type=Path, help="of the certificate, PEM")
@@ -53,7 +59,38 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         default="",
         help="start, run: origins whose pages may send requests, between commas, or *",
     )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        help="run: the gateway's token, 64 hexadecimal digits; default: one it makes and keeps",
+    )
+    parser.add_argument(
+        "--plain-http",
+        action="store_true",
+        help="run: the gateway takes HTTP, from a proxy that ends TLS; between them the token "
+        "crosses the network in clear",
+    )
+    parser.add_argument(
+        "--proxies",
+        default="",
+        help="run: networks between commas, such as 10.0.0.0/8, whose X-Forwarded-For the gateway "
+        "believes, so that its limits are each client's",
+    )
+    parser.add_argument(
+        "--open-metrics",
+        action="store_true",
+        help="run: metrics on all interfaces, without a token; default: on loopback",
+    )
+    take_defaults(parser, os.environ)
     options = parser.parse_args(arguments)
+    of_run = options.token_file or options.plain_http or options.proxies or options.open_metrics
+    if of_run and options.command == "start":
+        parser.error(
+            "--token-file, --plain-http, --proxies and --open-metrics are of a service in the "
+            "foreground: run"
+        )
+    if (options.token_file or options.plain_http or options.proxies) and not options.gateway:
+        parser.error("--token-file, --plain-http and --proxies are the gateway's: give --gateway")
     if (options.certificate is None) != (options.key is None):
         parser.error("--certificate and --key go together")
     if options.engine == "ray" and (
@@ -79,15 +116,22 @@ def execute(options: argparse.Namespace) -> int:
         return 0
     origins = parse_origins(options.cors_origins)
     archive = archive_to_start(options.archive, folder, port)
-    https = options.https_port or port + HTTPS_OFFSET
+    front_port = options.gateway_port or port + HTTPS_OFFSET
     certificate = options.certificate and Certificate(options.certificate, options.key)
     ports = ports_from(port)
+    metrics_host = ANY_ADDRESS if options.open_metrics else HOST
     if options.command == "run" and options.gateway:
-        run_behind_gateway(archive, folder, ports, https, certificate, origins)
+        ingress = Ingress(options.plain_http, parse_proxies(options.proxies))
+        run_behind_gateway(
+            *(archive, folder, ports, front_port, certificate, origins),
+            ingress=ingress,
+            token=options.token_file,
+            metrics_host=metrics_host,
+        )
     elif options.command == "run":
-        run(archive, folder, ports, origins=origins)
+        run(archive, folder, ports, origins=origins, metrics_host=metrics_host)
     elif options.gateway:
-        front = start_behind_gateway(archive, folder, ports, https, certificate, origins)
+        front = start_behind_gateway(archive, folder, ports, front_port, certificate, origins)
         keep(archive)
         say(how_to_call(front))
     else:
@@ -106,8 +150,7 @@ def execute_on_ray(command: str, archive: Path | None, folder: Path, port: int) 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parsed(arguments)
-    return exit_status(lambda: execute(options))
+    return exit_status(lambda: execute(parsed(arguments)))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,23 @@ def token_of(folder: Path) -> str:
     path = folder / "token"
     if not path.exists():
         write_secret(path, secrets.token_hex(TOKEN_BYTES) + "\n")
-    token = path.read_text("ascii").strip()
+    return read_token(path, "remove it to get a new token")
+
+
+def given_token(path: Path) -> str:
+    """The token in a user's own file. Raises GatewayError where there is none."""
+    return read_token(path, f"make one: openssl rand -hex {TOKEN_BYTES}")
+
+
+def read_token(path: Path, remedy: str) -> str:
+    try:
+        token = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GatewayError(f"the token in {shown(path)} cannot be read: {error}") from None
     if not re.fullmatch(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}", token):
         raise GatewayError(
-            f"{shown(path)} does not hold {2 * TOKEN_BYTES} hexadecimal digits; "
-            "remove it to get a new token"
+            f"{shown(path)} does not hold {2 * TOKEN_BYTES} hexadecimal digits, a to f in lower "
+            f"case; {remedy}"
         )
     return token
 

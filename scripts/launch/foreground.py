@@ -13,9 +13,10 @@ from scripts.launch import gateway
 from scripts.launch.archives import keep
 from scripts.launch.credentials import Certificate
 from scripts.launch.gateway import Gateway
+from scripts.launch.ingress import DIRECT, Ingress
 from scripts.launch.instance import Instance, LaunchError
 from scripts.launch.lifecycle import running_instance, start_gateway
-from scripts.launch.ports import Ports
+from scripts.launch.ports import HOST, Ports
 from scripts.launch.readiness import last_words
 from scripts.launch.torchserve import running_group
 
@@ -31,12 +32,16 @@ def run(
     ports: Ports,
     front: Gateway | None = None,
     origins: tuple[str, ...] = (),
+    metrics_host: str = HOST,
 ) -> None:
     """Serve the archive, a copy in `folder`, until Ctrl-C; a gateway `front` is drained first.
 
     Raises LaunchError where TorchServe or the gateway ends by itself.
     """
-    with foreground(folder), running_instance(archive, folder, ports, origins) as instance:
+    with (
+        foreground(folder),
+        running_instance(archive, folder, ports, origins, metrics_host) as instance,
+    ):
         try:
             keep(archive)
             where = instance.predictions
@@ -63,11 +68,14 @@ def run_behind_gateway(
     https: int,
     certificate: Certificate | None = None,
     origins: tuple[str, ...] = (),
+    ingress: Ingress = DIRECT,
+    token: Path | None = None,
+    metrics_host: str = HOST,
 ) -> None:
     """Serve the archive over HTTPS on the port `https` until Ctrl-C; raises as `run` does."""
-    front = start_gateway(folder, ports, https, certificate, origins)
+    front = start_gateway(folder, ports, https, certificate, origins, ingress, token)
     try:
-        run(archive, folder, ports, front)
+        run(archive, folder, ports, front, metrics_host=metrics_host)
     finally:
         gateway.stop(front.folder)  # TorchServe may not have started; then `run` drained nothing
 

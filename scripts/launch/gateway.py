@@ -26,15 +26,17 @@ from scripts.launch.credentials import (
     Certificate,
     GatewayError,
     credentials,
+    given_token,
     made_certificate,
     own_certificate,
     token_of,
     write_secret,
 )
+from scripts.launch.ingress import DIRECT, Ingress
 from scripts.launch.nginx_config import (
     DRAIN_SECONDS,
     ClientLimits,
-    https_port_in,
+    listener_in,
     nginx_config,
 )
 from scripts.launch.ports import free_neighbour, why_not
@@ -56,7 +58,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running gateway: its folder, its HTTPS port, and the certificate it shows.
+    """A running gateway: its folder, its port, and the certificate it shows unless `plain_http`.
 
     Pages of `origins` may send requests to it.
     """
@@ -65,10 +67,11 @@ class Gateway:
     port: int
     certificate: Path
     origins: tuple[str, ...] = ()
+    plain_http: bool = False
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"{'http' if self.plain_http else 'https'}://localhost:{self.port}"
 
     @property
     def predictions(self) -> str:
@@ -94,11 +97,14 @@ def start(
     certificate: Certificate | None = None,
     limits: ClientLimits | None = None,
     origins: tuple[str, ...] = (),
+    ingress: Ingress = DIRECT,
+    token: Path | None = None,
 ) -> Gateway:
     """Serve HTTPS on `port` for the TorchServe on loopback's port `torchserve`.
 
     `probe` is an image file whose prediction tells whether the service is ready. Without a
-    `certificate` a self-signed one is made. Browsers let pages of `origins` send requests. Returns
+    `certificate` a self-signed one is made. Browsers let pages of `origins` send requests. `token`
+    is a file with the token; without one the folder's own is kept. Returns
     when nginx listens, whether TorchServe responds or not; raises GatewayError, and leaves no
     process behind, where nginx does not start.
     """
@@ -108,16 +114,16 @@ def start(
     problem = why_not(port)
     if problem:
         raise GatewayError(
-            f"port {port}, for HTTPS, {problem}; choose another one with --https-port, "
+            f"port {port}, of the gateway, {problem}; choose another one with --gateway-port, "
             f"for instance {free_neighbour(port)}"
         )
-    certificate = prepare(folder, certificate)
+    certificate = prepare(folder, certificate, token)
     try:
         with interrupts_deferred():
             temp = make_temp(folder)
             listen = f"{address}:{port}"
             limits = limits or ClientLimits()
-            config = nginx_config(listen, torchserve, probe, temp, limits, origins)
+            config = nginx_config(listen, torchserve, probe, temp, limits, origins, ingress)
             (folder / "nginx.conf").write_text(config, "utf-8")
             (temp / "openapi.json").write_text(gateway_contract(), "ascii")
             (temp / "openapi.json").chmod(0o644)
@@ -125,7 +131,7 @@ def start(
     except BaseException:
         stop(folder)
         raise
-    return Gateway(folder, port, certificate.chain, origins)
+    return Gateway(folder, port, certificate.chain, origins, ingress.plain_http)
 
 
 def running_in(folder: Path) -> Gateway | None:
@@ -134,7 +140,8 @@ def running_in(folder: Path) -> Gateway | None:
         return None
     config = (folder / "nginx.conf").read_text("utf-8")
     certificate = (folder / "tls.crt").resolve()
-    return Gateway(folder, https_port_in(config), certificate, origins_in(config))
+    port, plain_http = listener_in(config)
+    return Gateway(folder, port, certificate, origins_in(config), plain_http)
 
 
 def stop(folder: Path) -> bool:
@@ -190,10 +197,12 @@ def wait_for_end(master: psutil.Process) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def prepare(folder: Path, certificate: Certificate | None) -> Certificate:
+def prepare(folder: Path, certificate: Certificate | None, given: Path | None) -> Certificate:
     """Make the gateway's folder, with token, nginx's list of credentials, and files for TLS."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+    if given is not None:
+        write_secret(folder / "token", given_token(given) + "\n")
     token = token_of(folder)
     write_secret(folder / "credentials", credentials(token))
     write_secret(folder / "authorization", f"Authorization: Bearer {token}\n")

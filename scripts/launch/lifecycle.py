@@ -11,9 +11,10 @@ from scripts.launch import gateway
 from scripts.launch.archives import check_whole, model_name_in
 from scripts.launch.credentials import Certificate
 from scripts.launch.gateway import Gateway
+from scripts.launch.ingress import DIRECT, Ingress
 from scripts.launch.instance import Instance, LaunchError, folder_for, gateway_folder
 from scripts.launch.loopback import tiny_image
-from scripts.launch.ports import Ports, check_free, free_neighbour, free_ports
+from scripts.launch.ports import HOST, Ports, check_free, free_neighbour, free_ports
 from scripts.launch.process_groups import end_group, interrupts_deferred
 from scripts.launch.readiness import wait_until_ready
 from scripts.launch.torchserve import launch, prepare, remove_temp, running_group
@@ -21,10 +22,14 @@ from scripts.launch.torchserve import launch, prepare, remove_temp, running_grou
 
 @contextlib.contextmanager
 def running_instance(
-    archive: Path, folder: Path, ports: Ports | None = None, origins: tuple[str, ...] = ()
+    archive: Path,
+    folder: Path,
+    ports: Ports | None = None,
+    origins: tuple[str, ...] = (),
+    metrics_host: str = HOST,
 ) -> Iterator[Instance]:
     """Serve the archive inside the `with` block; on free ports unless some are given."""
-    instance = start(archive, folder, ports or free_ports(), origins)
+    instance = start(archive, folder, ports or free_ports(), origins, metrics_host)
     try:
         yield instance
     finally:
@@ -32,16 +37,23 @@ def running_instance(
         remove_temp(folder)
 
 
-def start(archive: Path, folder: Path, ports: Ports, origins: tuple[str, ...] = ()) -> Instance:
+def start(
+    archive: Path,
+    folder: Path,
+    ports: Ports,
+    origins: tuple[str, ...] = (),
+    metrics_host: str = HOST,
+) -> Instance:
     """Serve the archive; returns after the first prediction.
 
-    Browsers let pages of `origins` send requests to it: one origin, or "*".
+    Browsers let pages of `origins` send requests to it: one origin, or "*". The metrics are at the
+    address `metrics_host`.
     Raises LaunchError where there is none. No process is left behind then, nor after Ctrl-C.
     """
     check_whole(archive)
     check_not_running(folder, ports.inference)
     check_free(ports)
-    prepare(folder, ports, origins)
+    prepare(folder, ports, origins, metrics_host)
     say(
         f"starting {model_name_in(archive)} on port {ports.inference}; "
         f"its logs are in {shown(folder / 'logs')}"
@@ -88,6 +100,8 @@ def start_gateway(
     https: int,
     certificate: Certificate | None,
     origins: tuple[str, ...] = (),
+    ingress: Ingress = DIRECT,
+    token: Path | None = None,
 ) -> Gateway:
     return gateway.start(
         gateway_folder(folder),
@@ -96,6 +110,8 @@ def start_gateway(
         https,
         certificate=certificate,
         origins=origins,
+        ingress=ingress,
+        token=token,
     )
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.terminal import ROOT, shown
-from scripts.launch.cors import nginx_settings
+from scripts.launch.cors import nginx_settings as cors_settings
 from scripts.launch.credentials import GatewayError
+from scripts.launch.ingress import DIRECT, Ingress
+from scripts.launch.ingress import nginx_settings as ingress_settings
 from scripts.launch.ports import HOST
 
 TEMPLATE = ROOT / "deploy" / "gateway" / "nginx.conf"
@@ -41,6 +43,7 @@ def nginx_config(
     temp: Path,
     limits: ClientLimits,
     origins: tuple[str, ...] = (),
+    ingress: Ingress = DIRECT,
 ) -> str:
     """The configuration of a gateway that listens on `address`, "host:port".
 
@@ -64,7 +67,8 @@ def nginx_config(
         "SERVER_LIVE": json.dumps(SERVER_LIVE),
         "SERVER_READY": json.dumps(SERVER_READY),
         "SERVER_METADATA": json.dumps(server_metadata()),
-        **nginx_settings(origins),
+        **cors_settings(origins),
+        **ingress_settings(ingress),
         "TEMP": str(temp),
     }
     return filled_in(TEMPLATE.read_text("utf-8"), settings)
@@ -75,11 +79,11 @@ def filled_in(template: str, values: dict[str, str]) -> str:
     return re.sub(r"%([A-Z_]+)%", lambda match: values[match[1]], template)
 
 
-def https_port_in(config: str) -> int:
-    """The port that a filled-in configuration listens on."""
-    found = re.search(r"^ *listen \S+:(\d+) ssl;$", config, re.MULTILINE)
+def listener_in(config: str) -> tuple[int, bool]:
+    """The port that a filled-in configuration listens on, and whether by plain HTTP."""
+    found = re.search(r"^ *listen \S+:(\d+)( ssl)?;$", config, re.MULTILINE)
     assert found is not None  # the template has exactly this line
-    return int(found[1])
+    return int(found[1]), found[2] is None
 
 
 def max_request_size() -> int:

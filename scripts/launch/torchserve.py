@@ -26,7 +26,9 @@ from serving.wire import MODEL_NAME
 SOCKET_PATH_BYTES = 104
 
 
-def prepare(folder: Path, ports: Ports, origins: tuple[str, ...] = ()) -> None:
+def prepare(
+    folder: Path, ports: Ports, origins: tuple[str, ...] = (), metrics_host: str = HOST
+) -> None:
     """Make the instance's folder: configuration, empty temporary folder, last logs set aside.
 
     Raises LaunchError for more `origins` than TorchServe can name.
@@ -48,7 +50,7 @@ def prepare(folder: Path, ports: Ports, origins: tuple[str, ...] = ()) -> None:
         "# This instance. The last of several lines with the same key counts.\n"
         f"inference_address=http://{HOST}:{ports.inference}\n"
         f"management_address=http://{HOST}:{ports.management}\n"
-        f"metrics_address=http://{HOST}:{ports.metrics}\n"
+        f"metrics_address=http://{metrics_host}:{ports.metrics}\n"
         f"grpc_inference_port={ports.grpc_inference}\n"
         f"grpc_management_port={ports.grpc_management}\n"
         f"{cors}",

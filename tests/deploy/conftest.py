@@ -11,6 +11,7 @@ import pytest
 from scripts.launch import gateway
 from scripts.launch.credentials import Certificate
 from scripts.launch.gateway import Gateway
+from scripts.launch.ingress import DIRECT, Ingress
 from scripts.launch.instance import Instance
 from scripts.launch.lifecycle import running_instance
 from scripts.launch.loopback import tiny_image
@@ -54,6 +55,8 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
         limits: ClientLimits = GENEROUS,
         certificate: Certificate | None = None,
         origins: tuple[str, ...] = (),
+        ingress: Ingress = DIRECT,
+        token: Path | None = None,
     ) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         port = free_ports().inference
@@ -67,6 +70,8 @@ def start_gateway(nginx: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway
                 certificate=certificate,
                 limits=limits,
                 origins=origins,
+                ingress=ingress,
+                token=token,
             )
         )
         return started[-1]

@@ -210,7 +210,7 @@ def test_reasons_not_to_start(start_gateway: Start, tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match=r"runs in .* already: `make stop` ends it"):
         gateway.start(front.folder, 1, b"", port, address=HOST)
     with socket.create_server((HOST, port)):
-        message = rf"port {port}, for HTTPS, is in use; .*--https-port"
+        message = rf"port {port}, of the gateway, is in use; .*--gateway-port"
         with pytest.raises(GatewayError, match=message):
             gateway.start(folder, 1, b"", port, address=HOST)
     damaged = Certificate(folder / "token", folder / "token")
