@@ -13,10 +13,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from cluster.http_request import document_request, prediction_request, request_headers
+from cluster.http_request import (
+    document_request,
+    prediction_request,
+    request_headers,
+    request_id,
+)
 from cluster.paths import check_version, output_in
 from cluster.worker import Worker
-from serving.errors import RequestError, client_error
+from serving.errors import RequestError, client_error, internal_error
 from serving.response.protocol_documents import SERVER_LIVE, SERVER_READY, server_metadata
 from serving.telemetry.metrics import Sample
 from serving.types import Response
@@ -82,6 +87,7 @@ def build_front(worker: Worker) -> Starlette:
             RequestError: front.refuse,
             HTTPException: front.refuse_address,
             ClientDisconnect: front.give_up,
+            Exception: front.fail,
         },
         lifespan=front.lifespan,
     )
@@ -139,6 +145,11 @@ class Front:
         response = await self.refuse(request, RequestError(error.status_code, code, message))
         response.headers.update(error.headers or {})  # Allow
         return response
+
+    async def fail(self, request: Request, error: Exception) -> HttpResponse:
+        """A fault of ours, which Starlette raises again for the log."""
+        response = internal_error(request_id(request))
+        return self.send(self.worker.immediate(response, request_headers(request)))
 
     async def give_up(self, request: Request, error: Exception) -> HttpResponse:
         return HttpResponse(status_code=400)  # the client has gone, and nobody gets it

@@ -236,6 +236,17 @@ def test_metrics_under_the_names_of_the_dashboard(
         assert name in names
 
 
+def test_a_fault_of_ours_is_json_with_the_request_id(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "respond", None)
+    response = client.post(PREDICTIONS, content=PHOTO, headers={"X-Request-Id": "id-7"})
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal_error"
+    assert response.json()["error"]["request_id"] == "id-7"
+    assert "Model-Digest" in response.headers
+
+
 def test_the_largest_body_is_torchserves() -> None:
     assert max_request_size() == MAX_BODY_BYTES
 
