@@ -32,7 +32,7 @@ def parse_form(content_type: str, body: bytes) -> list[Part]:
     """The parts, in their order. Raises RequestError 400: broken, cut off, or too many parts."""
     media_type, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
-    if media_type != b"multipart/form-data" or not boundary:
+    if media_type.lower() != b"multipart/form-data" or not boundary:
         raise broken("it declares no boundary")
     collector = Collector()
     try:
@@ -50,7 +50,7 @@ def named(part: Part) -> Part:
     """The part with the names in its headers."""
     disposition, options = parse_options_header(part.headers.get(b"content-disposition"))
     encoding = part.headers.get(b"content-transfer-encoding", b"").strip().lower()
-    if disposition != b"form-data" or not options.get(b"name"):
+    if disposition.lower() != b"form-data" or not options.get(b"name"):
         raise broken("a part has no name")
     if encoding not in IDENTITY:
         raise broken("a part is encoded; send its bytes as they are")
