@@ -12,7 +12,8 @@ SegmenterError
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from urllib3.exceptions import (
     DecodeError,
@@ -21,6 +22,13 @@ from urllib3.exceptions import (
     ProtocolError,
     ReadTimeoutError,
 )
+
+# Codes of the service's errors: there is no such output; the request holds no image.
+UNKNOWN_OUTPUT: Final = "unknown_output"
+NO_IMAGE: Final = "image_empty"
+
+# What a service of version 1.0 responds to a request for the model card.
+WITHOUT_MODEL_CARD: Final = (UNKNOWN_OUTPUT, NO_IMAGE)
 
 
 class SegmenterError(Exception):
@@ -84,21 +92,46 @@ def error_response(status: int, body: bytes) -> SegmenterError:
     return InvalidResponse(f"HTTP status {status}; is this the address of the predictions?")
 
 
+def no_model_card(url: str) -> InvalidResponse:
+    return InvalidResponse(
+        f"{url} does not describe its model: the service is older than this client"
+    )
+
+
 def connection_error(url: str, timeout: float, error: HTTPError) -> SegmenterError:
     """The exception for a request without a complete response, after all retries."""
     fault = error.reason if isinstance(error, MaxRetryError) else error
     if isinstance(fault, ReadTimeoutError):
-        return NoResponse(f"no complete response from {url}: no data for {timeout:.3g} s")
+        return no_data(url, timeout)
     if isinstance(fault, (ProtocolError, DecodeError)):
-        return NoResponse(f"{url} broke off: {root_cause(fault)}")
-    return Unreachable(f"cannot reach {url}: {root_cause(error)}")
+        return broke_off(url, root_cause(fault))
+    return unreachable(url, root_cause(error))
+
+
+def no_data(url: str, timeout: float) -> NoResponse:
+    return NoResponse(f"no complete response from {url}: no data for {timeout:.3g} s")
+
+
+def broke_off(url: str, reason: str) -> NoResponse:
+    return NoResponse(f"{url} broke off: {reason}")
+
+
+def unreachable(url: str, reason: str) -> Unreachable:
+    return Unreachable(f"cannot reach {url}: {reason}")
 
 
 def root_cause(error: BaseException) -> str:
-    """The operating system's words under the layers of urllib3: "Connection refused"."""
+    """The operating system's words under the layers of a library: "Connection refused"."""
+    *_, root = causes(error)
+    return str(getattr(root, "strerror", None) or root)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, the one that it was raised for, and so on to the first of them."""
     inner: BaseException | None = error
     while inner is not None:
-        error = inner
-        causes = [error.__cause__, *reversed(error.args)]
-        inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
-    return str(getattr(error, "strerror", None) or error)
+        yield inner
+        # Of several addresses, an ExceptionGroup has an error for each; urllib3 has them as args.
+        group = getattr(inner, "exceptions", ())
+        candidates = [inner.__cause__, *group, *reversed(inner.args)]
+        inner = next((cause for cause in candidates if isinstance(cause, BaseException)), None)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class ImageResponses:
     """Responses by output format, kept; threads may share it, and it can be pickled.
 
-    `predict` turns an image file and an output format into a response.
+    `predict` turns an image file and an output format into a response; `responses` are those that
+    are known already.
     """
 
-    def __init__(self, image: bytes, predict: Callable[[bytes, str], bytes]) -> None:
+    def __init__(
+        self,
+        image: bytes,
+        predict: Callable[[bytes, str], bytes],
+        responses: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.image = image
         self._predict = predict
-        self._responses: dict[str, bytes] = {}
+        self._responses: dict[str, bytes] = dict(responses or {})
         self._lock = threading.Lock()
 
     def __getitem__(self, output_format: str) -> bytes:

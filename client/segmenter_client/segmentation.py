@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from segmenter_client.image_responses import ImageResponses
-from segmenter_client.images import ImageLike, image_bytes
+from segmenter_client.images import ImageLike, image_bytes, png_bytes
+from segmenter_client.legend import with_legend
 from segmenter_client.responses import ClassEntry, Summary, parse, picture
 from segmenter_client.rle import paint
 from segmenter_client.service import Service
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,32 @@ class Segmentation:
         """(H, W): probability of each pixel's class x 255."""
         return np.array(parse(self.responses["confidence"], picture), np.uint8)
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each class, largest first, by its id; needs pandas.
+
+        Columns: label, pixels, fraction and confidence (0..1), x, y, width, height (px), and red,
+        green, blue (0..255).
+        """
+        import pandas
+
+        rows = [
+            {
+                "id": entry.id,
+                "label": entry.label,
+                "pixels": entry.pixels,
+                "fraction": entry.fraction,
+                "confidence": entry.confidence,
+                **dict(zip(("x", "y", "width", "height"), entry.bbox)),
+                **dict(zip(("red", "green", "blue"), entry.colour)),
+            }
+            for entry in self.classes
+        ]
+        return pandas.DataFrame(rows).set_index("id")
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay and its legend."""
+        return png_bytes(with_legend(self.overlay(), self.classes))
+
 
 def segment(
     image: ImageLike,
@@ -73,28 +104,32 @@ def segment(
     if service is not None and url is None:
         predict = partial(service.predict, classes=classes, threshold=threshold)
     elif url is not None and service is None:
-        predict = partial(predict_once, url, token, classes=classes, threshold=threshold)
+        connect = partial(Service, url, token=token)
+        predict = partial(predict_once, connect, classes=classes, threshold=threshold)
     else:
         raise TypeError("give either url or service")
-    responses = ImageResponses(image_bytes(image), predict)
+    return segmentation_of(ImageResponses(image_bytes(image), predict))
+
+
+def segmentation_of(responses: ImageResponses) -> Segmentation:
+    """What the response in the format `json` says. Raises a SegmenterError."""
     mask, found, model = parse(responses["json"], parse_summary)
     return Segmentation(mask, found, model, responses)
 
 
 def predict_once(
-    url: str,
-    token: str | None,
+    connect: Callable[[], Service],
     image: bytes,
     output_format: str,
     *,
     classes: Sequence[str | int] | None,
     threshold: float | None,
 ) -> bytes:
-    """Service.predict without a Service: the connection is closed afterwards.
+    """Service.predict by a Service of its own: the connection is closed afterwards.
 
     A program may keep thousands of segmentations; each would keep its connection open.
     """
-    with Service(url, token=token) as service:
+    with connect() as service:
         return service.predict(image, output_format, classes=classes, threshold=threshold)
 
 

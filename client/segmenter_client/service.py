@@ -7,37 +7,32 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final
-from urllib.parse import quote
 
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from segmenter_client.connections import connection_pool
 from segmenter_client.errors import (
-    InvalidResponse,
+    UNKNOWN_OUTPUT,
+    WITHOUT_MODEL_CARD,
     RequestRefused,
     connection_error,
     error_response,
+    no_model_card,
 )
 from segmenter_client.model_card import ModelCard, parse_model_card
+from segmenter_client.request_headers import (
+    MODEL_CARD,
+    OUTPUT_HEADER,
+    authorization_headers,
+    prediction_headers,
+)
 from segmenter_client.responses import parse, parse_archive
 from segmenter_client.retries import retry_policy
 
 # Seconds to make a connection. An address that drops all packets would cost `timeout` at every
 # try; this leaves room for three lost packets, which TCP sends again after 1, 3 and 7 s.
 CONNECT_SECONDS = 10.0
-
-# Request headers. Unlike a path suffix, the first does not depend on a version in the URL.
-OUTPUT_HEADER: Final = "X-Segmenter-Output"
-MODEL_CARD: Final = "model"  # an output without an image
-
-# Codes of errors: there is no such format; the request holds no image.
-UNKNOWN_OUTPUT: Final = "unknown_output"
-NO_IMAGE: Final = "image_empty"
-CLASSES_HEADER: Final = "X-Segmenter-Classes"
-THRESHOLD_HEADER: Final = "X-Segmenter-Threshold"
-NAME_HEADER: Final = "X-Segmenter-Name"  # percent-encoded
 
 
 class Service:
@@ -60,11 +55,9 @@ class Service:
         retries: int = 6,
         connections: int = 8,
     ) -> None:
-        if token is not None and not is_header_value(token):
-            raise ValueError("a token consists of printable ASCII characters")
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._authorization = authorization_headers(token)
         self._retries = retry_policy(retries)
         self._pool = connection_pool(url, verify=verify, connections=connections)
 
@@ -83,9 +76,7 @@ class Service:
         whose class is less probable. `name` is the file's, for formats that name it. Raises a
         SegmenterError, and ValueError for classes that no header can carry.
         """
-        headers = {**selection_headers(classes, threshold), OUTPUT_HEADER: output_format}
-        if name is not None:
-            headers[NAME_HEADER] = quote(name)
+        headers = prediction_headers(output_format, classes=classes, threshold=threshold, name=name)
         return self._response("POST", headers, image)
 
     def predict_all(
@@ -121,11 +112,9 @@ class Service:
         try:
             body = self._response("GET", {OUTPUT_HEADER: MODEL_CARD})
         except RequestRefused as error:
-            if error.code not in (UNKNOWN_OUTPUT, NO_IMAGE):
+            if error.code not in WITHOUT_MODEL_CARD:
                 raise
-            raise InvalidResponse(
-                f"{self.url} does not describe its model: the service is older than this client"
-            ) from error
+            raise no_model_card(self.url) from error
         return parse(body, parse_model_card)
 
     def _response(
@@ -164,24 +153,3 @@ class Service:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def selection_headers(
-    classes: Sequence[str | int] | None, threshold: float | None
-) -> dict[str, str]:
-    """The headers that select pixels. Raises ValueError for classes that no header can carry."""
-    headers = {}
-    if classes is not None:
-        names = classes if isinstance(classes, str) else ",".join(map(str, classes))
-        if not names.strip(" ,"):  # the service would read it as all of them
-            raise ValueError("name at least one class")
-        if not is_header_value(names):
-            raise ValueError(f"a header cannot carry {names!r}; name these classes by their ids")
-        headers[CLASSES_HEADER] = names
-    if threshold is not None:
-        headers[THRESHOLD_HEADER] = str(threshold)
-    return headers
-
-
-def is_header_value(text: str) -> bool:
-    return text.isascii() and text.isprintable()

@@ -50,7 +50,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert names == {*sources, "segmenter_client/py.typed"}
     required = [text for text in fields.get_all("Requires-Dist", []) if "extra ==" not in text]
     assert [text.partition(">=")[0] for text in required] == ["numpy", "pillow", "tqdm", "urllib3"]
-    assert fields.get_all("Provides-Extra") == ["remote", "exporters"]
+    assert fields.get_all("Provides-Extra") == ["async", "remote", "exporters"]
 
 
 def test_its_syntax_is_that_of_python_3_9() -> None:
