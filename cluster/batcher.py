@@ -90,6 +90,7 @@ class Batcher(Generic[Item, Result]):
         items = [item for item, _ in batch]
         try:
             results = await self.between_batches(lambda: self.work(items))
+            pairs = list(zip(batch, results, strict=True))
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
@@ -99,7 +100,7 @@ class Batcher(Generic[Item, Result]):
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), result in zip(batch, results):
+        for (_, future), result in pairs:
             if not future.done():
                 future.set_result(result)
 

@@ -30,6 +30,10 @@ from serving.wire import CARD, JSON, METADATA, MODEL_NAME, PAGE, READY
 # PUT is what `curl -T photo.jpg` sends; GET is for the viewer and the model card.
 PREDICTION_METHODS = ("GET", "HEAD", "POST", "PUT")
 
+PREDICTIONS = f"/predictions/{MODEL_NAME}"
+V1 = f"/v1/models/{MODEL_NAME}"
+V2 = f"/v2/models/{MODEL_NAME}"
+
 # What TorchServe sends with every response: nothing between it and a client keeps a mask.
 NEVER_CACHED = {
     "Pragma": "no-cache",
@@ -42,10 +46,10 @@ HEALTHY = b'{\n  "status": "Healthy"\n}\n'
 
 # Code and message for an address or a method that no route has.
 ADDRESS_ERRORS = {
-    404: ("not_found", f"There is nothing here. Photos go to /predictions/{MODEL_NAME}."),
+    404: ("not_found", f"There is nothing here. Photos go to {PREDICTIONS}."),
     405: (
         "method_not_allowed",
-        f"Send photos to /predictions/{MODEL_NAME} by POST or PUT; get pages and documents by GET.",
+        f"Send photos to {PREDICTIONS} by POST or PUT; get pages and documents by GET.",
     ),
 }
 
@@ -55,28 +59,27 @@ Endpoint = Callable[[Request], Awaitable[HttpResponse]]
 def build_front(worker: Worker) -> Starlette:
     """The contract's addresses in front of a worker, which is closed with the application."""
     front = Front(worker)
-    predictions, v1, v2 = f"/predictions/{MODEL_NAME}", f"/v1/models/{MODEL_NAME}", V2_MODEL
     photos = {
-        predictions: front.predict,
-        f"{predictions}/{{path:path}}": front.predict,
+        PREDICTIONS: front.predict,
+        f"{PREDICTIONS}/{{path:path}}": front.predict,
         f"/models/{MODEL_NAME}/invoke": front.predict,
         "/invocations": front.predict,
-        f"{v1}:predict": front.predict,
-        f"{v2}/infer": front.predict,
-        f"{v2}/versions/{{version}}/infer": front.predict,
+        f"{V1}:predict": front.predict,
+        f"{V2}/infer": front.predict,
+        f"{V2}/versions/{{version}}/infer": front.predict,
     }
     documents = {
         "/": front.document(PAGE),
         "/model": front.document(CARD),
         "/ping": front.constant(HEALTHY),
-        v1: front.document(READY),
+        V1: front.document(READY),
         "/v2": front.constant(as_json(server_metadata())),
         "/v2/health/live": front.constant(as_json(SERVER_LIVE)),
         "/v2/health/ready": front.server_ready,
-        v2: front.document(METADATA),
-        f"{v2}/ready": front.document(READY),
-        f"{v2}/versions/{{version}}": front.document(METADATA),
-        f"{v2}/versions/{{version}}/ready": front.document(READY),
+        V2: front.document(METADATA),
+        f"{V2}/ready": front.document(READY),
+        f"{V2}/versions/{{version}}": front.document(METADATA),
+        f"{V2}/versions/{{version}}/ready": front.document(READY),
     }
     return Starlette(
         routes=[
@@ -91,9 +94,6 @@ def build_front(worker: Worker) -> Starlette:
         },
         lifespan=front.lifespan,
     )
-
-
-V2_MODEL = f"/v2/models/{MODEL_NAME}"
 
 
 def as_json(document: Mapping[str, object]) -> bytes:
@@ -122,7 +122,7 @@ class Front:
         return respond
 
     async def server_ready(self, request: Request) -> HttpResponse:
-        """Ready is who gets a document through the queue."""
+        """Ready if a document gets through the queue."""
         response = await self.worker.respond(document_request(request, READY))
         if response.status != 200:
             return self.send(response)

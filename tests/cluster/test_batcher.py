@@ -176,6 +176,18 @@ def test_a_batch_that_fails_fails_alone() -> None:
     asyncio.run(scenario())
 
 
+def test_work_that_loses_a_result_fails_its_batch() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(
+            lambda items: items[1:], size=1, window=0.0, capacity=32
+        )
+        with pytest.raises(ValueError, match="zip"):
+            await asyncio.wait_for(batcher(1), TIMEOUT)
+        await batcher.close()
+
+    asyncio.run(scenario())
+
+
 def test_closing_ends_those_that_wait_and_nothing_else_is_computed() -> None:
     async def scenario() -> None:
         gate = Gate()
