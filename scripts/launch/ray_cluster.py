@@ -6,15 +6,21 @@ same path, and the head's token; Ray's ports must be open between them, and to n
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+import requests
 
 from scripts.common.terminal import ROOT, say, shown
 from scripts.launch.archives import check_whole
 from scripts.launch.instance import LaunchError
+from scripts.launch.loopback import session
+from scripts.launch.ports import HOST
 from scripts.launch.ray_node import HEAD_PORT, cluster_token, command, end_node, environment
 
 FOLDER = ROOT / "build" / "ray"
@@ -22,6 +28,10 @@ TOKEN = FOLDER / "token"
 STORE = FOLDER / "archives"
 
 ALL_ADDRESSES = "0.0.0.0"
+
+# Seconds in which a node's proxy knows of the replicas.
+PROXY_SECONDS = 30.0
+POLL_SECONDS = 0.2
 
 # Ray's proxies as HAProxy, on every node of a cluster or on none: the replicas of a node without it
 # would run and get no requests. Their own in Python passes on 200 requests a second.
@@ -89,4 +99,20 @@ def deploy_to_cluster(
     )
     if done.returncode != 0:
         raise LaunchError("the cluster does not serve the archive: the lines above say why")
+    check_served(port)
     say(f"every node serves {shown(archive)} on port {port}")
+
+
+def check_served(port: int, seconds: float = PROXY_SECONDS) -> None:
+    """Raises LaunchError unless this node responds on the port within some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(requests.RequestException):
+            response = session().get(f"http://{HOST}:{port}/ping", timeout=PROXY_SECONDS)
+            if response.status_code == requests.codes.ok:
+                return
+        if time.monotonic() > deadline:
+            raise LaunchError(
+                f"nothing responds on port {port}: a cluster keeps the port of its first deployment"
+            )
+        time.sleep(POLL_SECONDS)

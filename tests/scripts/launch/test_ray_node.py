@@ -12,6 +12,7 @@ import pytest
 from scripts.common.terminal import ROOT
 from scripts.launch import on_ray, ray_cluster
 from scripts.launch.instance import LaunchError
+from scripts.launch.ports import free_ports
 from scripts.launch.process_groups import members
 from scripts.launch.ray_head import TooSlow, running_head, wait_until_started
 from scripts.launch.ray_node import cluster_token, end_node, environment
@@ -87,6 +88,12 @@ def test_a_process_id_of_another_program_is_no_node(tmp_path: Path) -> None:
         assert running_head(tmp_path) is None
         assert not on_ray.stop_on_ray(tmp_path)
         assert other.poll() is None
+
+
+def test_a_port_that_a_cluster_does_not_take_is_named() -> None:
+    port = free_ports().inference
+    with pytest.raises(LaunchError, match=f"nothing responds on port {port}"):
+        ray_cluster.check_served(port, seconds=0)
 
 
 def test_without_the_heads_token_no_node_joins(
