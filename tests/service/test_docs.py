@@ -39,8 +39,18 @@ PYTEST = re.compile(r"\.venv/bin/python -m pytest (.+)")
 INSTALLED = re.compile(r"(^|\| )segmenter ")  # the client in an environment of its own
 HARMLESS = re.compile(r"(export|cp|grep|find) ")
 # Of other programs, which need a cluster or an image: tests/deploy/test_kubernetes.py renders what
-# helm installs, tests/deploy/test_container.py runs an image.
-ELSEWHERE = ("helm ", "kubectl ", "podman ", "openssl rand ", "chmod ", "systemctl ", "TOKEN=")
+# helm installs, tests/deploy/test_container.py runs an image, tests/service/test_cvat.py does what
+# cvat-cli does.
+ELSEWHERE = (
+    "cvat-cli ",
+    "helm ",
+    "kubectl ",
+    "podman ",
+    "openssl rand ",
+    "chmod ",
+    "systemctl ",
+    "TOKEN=",
+)
 
 
 def commands() -> Iterator[tuple[str, str]]:
