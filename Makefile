@@ -107,6 +107,16 @@ node: .venv/runtime .venv/ray ## be a node of a Ray cluster until Ctrl-C: make n
 	@test -n "$$HEAD$$JOIN" || { echo 'error: make node HEAD=1, or make node JOIN=<head>' >&2; exit 1; }
 	@exec $(PY) -m scripts.node $${JOIN:+join "$$JOIN"} $${HEAD:+head}
 
+# BASE, TORCH_INDEX and TAG: docs/containers.md. The health check needs docker's format, podman's default is
+# another.
+CONTAINERS = $(shell command -v podman || echo docker)
+
+.PHONY: image
+image: $(ARCHIVE) ## build the container image: make image [BASE=...] [TORCH_INDEX=...] [TAG=segmenter]
+	@BUILDAH_FORMAT=docker $(CONTAINERS) build --file deploy/container/Containerfile --tag "$${TAG:-segmenter}" \
+		--build-arg "ARCHIVE=build/$$(readlink $(ARCHIVE))" $(if $(filter ray,$(ENGINE)),--build-arg REQUIREMENTS=requirements-ray.txt) \
+		$${BASE:+--build-arg "BASE=$$BASE"} $${TORCH_INDEX+--build-arg "TORCH_INDEX=$$TORCH_INDEX"} .
+
 .PHONY: test
 test: .venv/dev ## run all tests
 	@$(PY) -m pytest
