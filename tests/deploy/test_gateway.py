@@ -50,6 +50,14 @@ HEADERS_READ = (
     "Content-Encoding",
 )
 
+# One of each kind of a path that goes on to TorchServe.
+PATHS = (
+    *("/", "/model", "/invocations", "/models/segmenter/invoke"),
+    *("/predictions/segmenter", "/predictions/segmenter/1.0", "/predictions/segmenter/mask,json/"),
+    *("/v1/models/segmenter", "/v1/models/segmenter:predict", "/v2/models/segmenter"),
+    *("/v2/models/segmenter/versions/1.0/ready", "/v2/models/segmenter/versions/1.0/infer"),
+)
+
 Start = Callable[..., Gateway]
 
 
@@ -622,6 +630,14 @@ def test_the_handlers_own_errors_pass_as_they_are(front: Gateway, status: int) -
             status,
             "of_the_handler",
         )
+
+
+def test_no_line_break_ends_a_path(start_gateway: Start) -> None:
+    front = start_gateway(torchserve=free_ports().inference)  # nobody there: what goes on is 503
+    for path in PATHS:
+        for suffix, status in (("", 503), ("%0a", 404)):
+            response, _ = exchange(front, head(front, "GET", path + suffix))
+            assert response.status == status, path + suffix
 
 
 def test_torchserve_is_away(start_gateway: Start) -> None:
