@@ -28,6 +28,9 @@ from tests.deploy.manifests import (
 )
 from tests.service.clients.packages import python_packages
 
+# Helm comes from the package registry, once.
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "deploy" / "kubernetes"
 CHART = FOLDER / "segmenter"
 PAGE = ROOT / "docs" / "kubernetes.md"
