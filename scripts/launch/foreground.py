@@ -52,6 +52,8 @@ def run(
             while reason is None:
                 time.sleep(WATCH_SECONDS)
                 reason = why_ended(instance, front)
+                if front is not None:
+                    gateway.bound_logs(front.folder)
         except KeyboardInterrupt:
             say("stopping")
             return

@@ -7,6 +7,7 @@ starts and stops nginx with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -51,6 +52,9 @@ ANY_ADDRESS = "0.0.0.0"
 
 # Debian installs nginx in a folder that is on root's PATH only.
 SYSTEM_PROGRAMS = "/usr/local/sbin:/usr/sbin"
+
+# Bytes of each of nginx's logs, of which the last one is kept, too: as much as TorchServe keeps.
+LOG_BYTES = 100_000_000
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -159,6 +163,20 @@ def stop(folder: Path) -> bool:
             end_group(master.pid)
         remove_temp(folder)
     return master is not None
+
+
+def bound_logs(folder: Path) -> None:
+    """Set nginx's logs aside once they are large; a line or two may be lost.
+
+    They are emptied instead of opened anew: where root started nginx, its workers, as nobody,
+    cannot open a file in this folder. On a full disk the lines are lost, and the service goes on.
+    """
+    for name in ("access.log", "error.log"):
+        log = folder / name
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            with contextlib.suppress(OSError):
+                shutil.copyfile(log, folder / f"{name}.1")
+            os.truncate(log, 0)
 
 
 def how_to_call(gateway: Gateway) -> str:

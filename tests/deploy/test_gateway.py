@@ -22,6 +22,7 @@ import yaml
 from openapi_spec_validator import validate
 
 from scripts.common.terminal import ROOT
+from scripts.launch import gateway
 from scripts.launch.credentials import credentials
 from scripts.launch.gateway import Gateway, running_in, stop
 from scripts.launch.loopback import session
@@ -823,6 +824,23 @@ def test_probes_of_one_address_do_not_displace_those_of_another(start_gateway: S
         probe = stack.enter_context(torchserve.accept()[0])
         probe.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         assert response_on(own)[0].status == 200
+
+
+def test_logs_have_a_bound(
+    start_gateway: Start, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = start_gateway(stub.instance.ports.inference)
+    assert get(front, "/first").status_code == 404
+    log, last = front.folder / "access.log", front.folder / "access.log.1"
+    gateway.bound_logs(front.folder)
+    assert not last.exists()
+    monkeypatch.setattr(gateway, "LOG_BYTES", 10)
+    gateway.bound_logs(front.folder)
+    assert get(front, "/second").status_code == 404
+    assert "/first" in last.read_text("utf-8")
+    assert "/second" in log.read_text("utf-8")
+    assert "/first" not in log.read_text("utf-8")
+    assert b"\0" not in log.read_bytes()  # nginx appends
 
 
 def test_a_drain_loses_nothing(start_gateway: Start, stub: Stub) -> None:
