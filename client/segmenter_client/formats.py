@@ -9,7 +9,6 @@ IMAGE_EXTENSIONS: Final = frozenset(
     (
         *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
         *(".avif", ".heic", ".heif"),
-        *(".avif", ".heic", ".heif"),
     )
 )
 

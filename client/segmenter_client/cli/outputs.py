@@ -120,7 +120,8 @@ def request_outputs(
 def wire_name(path: PurePath) -> str | None:
     """An image's path as the service takes it for a name in COCO; None if it would refuse it."""
     name = path.as_posix()
-    return name if len(name) <= MAX_NAME and name.isprintable() else None
+    is_path_below = "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
+    return name if is_path_below and len(name) <= MAX_NAME and name.isprintable() else None
 
 
 def figures_of_json(body: bytes) -> tuple[ClassFigures, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final  # Any: fsspec has no types
 
 from urllib3 import Retry, Timeout
@@ -19,7 +20,7 @@ ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0  # without data
-TOTAL_SECONDS: Final = 300.0  # for one image, however slowly it arrives
+TOTAL_SECONDS: Final = 300.0  # for all tries of one image, however slowly it arrives
 CHUNK_BYTES: Final = 1 << 16
 
 REDIRECTS_ONLY: Final = Retry(
@@ -46,7 +47,11 @@ def is_http(url: str) -> bool:
 
 def read_remote(url: str, max_bytes: int) -> bytes:
     """The file at an address. Raises OSError, also for more than `max_bytes`."""
-    content = _read_retrying(_read_http if is_http(url) else _read_fsspec, url, max_bytes)
+    deadline = time.monotonic() + TOTAL_SECONDS
+    if is_http(url):
+        content = _read_retrying(partial(_read_http, url, max_bytes, deadline), deadline)
+    else:
+        content = _read_retrying(partial(_read_fsspec, url, max_bytes), deadline)
     if len(content) > max_bytes:
         raise OSError(f"over {max_bytes} bytes, more than the service reads")
     return content
@@ -95,33 +100,37 @@ def file_system(url: str) -> tuple[Any, str]:
     return system, str(path)
 
 
-def _read_retrying(read: Callable[[str, int], bytes], url: str, max_bytes: int) -> bytes:
+def _read_retrying(read: Callable[[], bytes], deadline: float) -> bytes:
+    """What `read` returns. No try begins after the deadline (s, monotonic). Raises OSError."""
     pause = FIRST_PAUSE
-    for _ in range(TRIES - 1):
+    tries = 1
+    while True:
         try:
-            return read(url, max_bytes)
-        except TransientError:
-            time.sleep(pause)
-            pause *= 2
-    try:
-        return read(url, max_bytes)
-    except TransientError as error:
-        raise OSError(f"{error}, {TRIES} times") from error
+            return read()
+        except TransientError as error:
+            if tries == TRIES:
+                raise OSError(f"{error}, {TRIES} times") from error
+            if time.monotonic() + pause > deadline:
+                raise OSError(f"{error}, and {TOTAL_SECONDS:.0f} s are over") from error
+        time.sleep(pause)
+        pause *= 2
+        tries += 1
 
 
-def _read_http(url: str, max_bytes: int) -> bytes:
+def _read_http(url: str, max_bytes: int, deadline: float) -> bytes:
     """At most one chunk more than `max_bytes`. Raises TransientError or OSError."""
-    deadline = time.monotonic() + TOTAL_SECONDS
     body = bytearray()
     try:
-        with connection_pool(url, verify=True, connections=1) as pool:
-            response = pool.request(
+        with (
+            connection_pool(url, verify=True, connections=1) as pool,
+            pool.request(
                 "GET",
                 url,
                 timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 retries=REDIRECTS_ONLY,
                 preload_content=False,
-            )
+            ) as response,
+        ):
             if response.status in RETRIED_STATUSES:
                 raise TransientError(f"HTTP status {response.status}")
             if response.status != 200:

@@ -110,6 +110,17 @@ def test_what_may_succeed_is_tried_again(here: Path) -> None:
         assert sorted(journal.bodies) == [b"busy", b"torn"]
 
 
+def test_all_tries_have_one_deadline(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segmenter_client.cli.remote.TOTAL_SECONDS", 0.0)
+    responses: Site = {"/busy.jpg": [(503, b""), (200, b"busy")]}
+    with site_of(responses) as site, journal_server(Journal()) as journal:
+        assert main([f"{site}/busy.jpg", "--url", journal.url]) == 1
+    assert "HTTP status 503, and 0 s are over" in capsys.readouterr().err
+    assert responses["/busy.jpg"] == [(200, b"busy")]  # which nobody asked for
+
+
 def test_failures_name_their_address(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     responses: Site = {
         "/gone.jpg": [(404, b"")],

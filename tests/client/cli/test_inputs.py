@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from segmenter_client.cli.outputs import wire_name
 from segmenter_client.cli.program import main
+from serving.errors import RequestError
+from serving.request.file_names import document_names
 from tests.client.cli.journal_server import (
     MAX_BYTES,
     Journal,
@@ -31,6 +35,20 @@ def test_names_of_any_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert main(arguments) == 1
     assert len(files_in(here / "segmented")) == 2
     assert "failed: in/\\xff\\xfe.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "is_sent"),
+    [
+        *(("a.jpg", True), ("street/b c.jpg", True), ("x" * 255, True)),
+        *(("x" * 256, False), ("a\n.jpg", False), ("a\\b.jpg", False)),
+        *(("../a.jpg", False), ("street/../a.jpg", False), ("/a.jpg", False)),
+    ],
+)
+def test_a_name_that_the_service_refuses_is_not_sent(path: str, is_sent: bool) -> None:
+    assert wire_name(PurePosixPath(path)) == (path if is_sent else None)
+    with contextlib.nullcontext() if is_sent else pytest.raises(RequestError):
+        assert document_names([{"name": path}], 1) == [path]
 
 
 def test_same_names_and_a_glob(here: Path) -> None:
