@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -193,7 +194,10 @@ def test_a_request_in_a_pause_keeps_its_slot(quick: None) -> None:
     with serving(*[OVERLOADED] * 12) as server:
         outcomes = run(server.url, use, connections=2, retries=1)
     assert [type(one) for one in outcomes] == [ServerError] * 6
-    assert set(server.bodies[:4]) == {b"0", b"1"}
+    for sent in range(
+        1, 13
+    ):  # at no time were more than two images tried once, and once more to be
+        assert list(Counter(server.bodies[:sent]).values()).count(1) <= 2
 
 
 def test_an_image_is_read_when_its_request_can_be_sent() -> None:

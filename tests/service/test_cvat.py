@@ -19,9 +19,10 @@ from pycocotools import mask as coco
 
 from scripts.common.terminal import ROOT
 from segmenter_client import RequestRefused, Service, segment
+from segmenter_client.images import image_bytes
 from tests.client.cli.journal_server import CARD
 from tests.client.misbehaving_server import ok, serving
-from tests.photos import photo
+from tests.photos import agreement, photo
 from tests.service.conftest import RunningModel
 
 # pycocotools' decode predates NumPy 2
@@ -114,19 +115,31 @@ def test_the_masks_are_the_services(model: RunningModel, annotate: Any) -> None:
 
 
 def test_the_polygons_are_the_services(model: RunningModel, annotate: Any) -> None:
-    """Filled by pycocotools, whose rule is that of `coco-polygons`."""
+    """Of the format `coco-polygons`, which shows a region to half a pixel."""
     task = annotate(model.preset.labels, conv_mask_to_poly=True)
     assert {shape.type.value for shape in task.shapes} == {"polygon"}
     for index, image in enumerate(PHOTOS):
         width, height = image.size
-        expected = segment(image, url=model.url).mask
-        for class_id, label in enumerate(model.preset.labels):
-            filled = np.zeros((height, width), bool)
-            for shape in task.shapes:
-                if shape.frame == index and task.label_of(shape) == label:
-                    (rle,) = coco.frPyObjects([shape.points], height, width)
-                    filled |= coco.decode(rle).astype(bool)
-            np.testing.assert_array_equal(filled, expected == class_id)
+        file = image_bytes(image)
+        with Service(model.url) as service:
+            dataset = json.loads(service.predict(file, "coco-polygons"))
+            mask = segment(file, service=service).mask
+        found = {
+            label: [
+                shape.points
+                for shape in task.shapes
+                if shape.frame == index and task.label_of(shape) == label
+            ]
+            for label in model.preset.labels
+        }
+        labels = {entry["id"]: entry["name"] for entry in dataset["categories"]}
+        for annotation in dataset["annotations"]:
+            label = labels[annotation["category_id"]]
+            assert found[label] == annotation["segmentation"]
+            rle = coco.merge(coco.frPyObjects(found.pop(label), height, width))
+            filled = coco.decode(rle).astype(bool)
+            assert agreement(filled, mask == model.preset.labels.index(label)) > 0.99
+        assert not any(found.values())
 
 
 def test_a_task_with_some_of_the_labels(model: RunningModel, annotate: Any) -> None:
