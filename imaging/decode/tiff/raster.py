@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.decode.deadline import Deadline
+from imaging.decode.jpeg import START_OF_SCAN
+from imaging.decode.jpeg_reader import END_MARK
 from imaging.decode.tiff.codes import UNCOMPRESSED
 from imaging.decode.tiff.directory import STRIPS, TILES, TiffDirectory
 from imaging.decode.tiff.layout import SampleLayout
@@ -48,7 +50,7 @@ def read_raster(
 ) -> Raster:
     """The numbers of `channels`, which are those of the result.
 
-    A piece without bytes, as GDAL writes those in which nothing is (SPARSE_OK), holds `blank`.
+    A piece that is left out, as GDAL does with those in which nothing is (SPARSE_OK), is `blank`.
     Raises ValueError where the file is damaged, ImageTooLarge at the deadline, and what Pillow does
     for bytes that cannot be unpacked.
     """
@@ -146,11 +148,25 @@ def _pieces(directory: TiffDirectory, layout: SampleLayout, plane: int) -> Itera
             for index, offset in enumerate(offsets)
         ]
     elif counts is None:  # of the only piece: structure.py sees to it
-        lengths = [len(directory.data)]
+        lengths = [max(0, len(directory.data) - offset) for offset in offsets]
     else:
         lengths = directory.values(counts)[first:last].tolist()
     if len(lengths) != len(offsets):
         raise ValueError(f"{len(offsets)} pieces, {len(lengths)} lengths")
     for index, (offset, length) in enumerate(zip(offsets, lengths)):
         row, column = divmod(index, layout.columns)
-        yield Piece(row, column, directory.data[offset : offset + length])
+        content = directory.data[offset : offset + length]
+        if offset or length:  # both are 0 where a piece is left out
+            _check_piece(content, offset, length, layout)
+        yield Piece(row, column, content)
+
+
+def _check_piece(content: bytes, offset: int, length: int, layout: SampleLayout) -> None:
+    """Raises ValueError for what is no piece, or the beginning of one that libtiff would take."""
+    if not (offset and content):
+        raise ValueError(f"a piece of {length} bytes at {offset}, where none are")
+    if layout.jpeg is None:
+        return  # what is cut off cannot be unpacked
+    # libjpeg goes on in grey where the bytes end.
+    if len(content) < length or content.find(END_MARK, content.find(START_OF_SCAN)) < 0:
+        raise ValueError(f"a JPEG piece at {offset} that ends early")

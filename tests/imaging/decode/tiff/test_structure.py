@@ -20,7 +20,7 @@ from imaging.decode.tiff.structure import MAX_WHOLE_IMAGES
 from imaging.errors import ImageError
 
 BYTE, SHORT, LONG, SLONG8 = 1, 3, 4, 17
-OLD_JPEG, JPEG, DEFLATE, PACKBITS = 6, 7, 8, 32773
+NONE, OLD_JPEG, JPEG, DEFLATE, PACKBITS = 1, 6, 7, 8, 32773
 
 Size = tuple[int, int]
 Tag = tuple[int, int, int, int]  # number, type, number of values, value or offset
@@ -159,6 +159,35 @@ def test_pieces_without_lengths() -> None:
         assert code in ("image_corrupt", "image_truncated")
     assert code_of(changed(file, 325, 0, "<H", 326)) == "image_corrupt"
     assert code_of(changed(file, 324, 4, "<I", 1)) == "image_corrupt"
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, JPEG])
+def test_a_file_that_is_cut_off(compression: int) -> None:
+    """Tiles beyond its end are missing, not left out; libjpeg fills up those that end early."""
+    tile = Image.effect_noise((16, 16), 50)
+    jpeg = io.BytesIO()
+    tile.save(jpeg, "JPEG")
+    plain = tile.tobytes()
+    piece = {NONE: plain, DEFLATE: zlib.compress(plain), JPEG: jpeg.getvalue()}[compression]
+    file = tiled((64, 64), (16, 16), compression, piece)
+    assert code_of(file) == "none"
+    for cut in (len(piece) // 2, len(piece), 5 * len(piece), 16 * len(piece)):
+        assert code_of(file[:-cut]) == "image_truncated"
+
+
+def test_jpeg_tiles_that_end_early_within_the_file() -> None:
+    picture = io.BytesIO()
+    Image.effect_noise((16, 16), 50).save(picture, "JPEG")
+    half = picture.getvalue()[: -len(picture.getvalue()) // 4]
+    assert code_of(tiled((64, 64), (16, 16), JPEG, half)) == "image_corrupt"
+    assert code_of(tiled((16, 16), (16, 16), JPEG, half)) == "image_corrupt"
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 8), (8, 0)])
+def test_only_what_has_neither_offset_nor_length_is_left_out(offset: int, length: int) -> None:
+    tags = tiled_tags((16, 16), (16, 16), DEFLATE)
+    for at, count, code in ((offset, length, "image_corrupt"), (0, 0, "none")):
+        assert code_of(tiff([*tags, (324, LONG, 1, at), (325, LONG, 1, count)])) == code
 
 
 def test_pieces_that_are_images_of_their_own() -> None:
