@@ -17,6 +17,7 @@ from imaging.colour.encoding import ColourEncoding
 from imaging.colour.srgb import to_srgb
 from imaging.decode.budget import PixelBudget
 from imaging.decode.canvas import Canvas
+from imaging.decode.formats import ImageFormat, format_of
 from imaging.decode.header import ImageHeader, check_structure, read_header
 from imaging.decode.limits import (
     BYTES_PER_PIXEL,
@@ -69,7 +70,7 @@ def decoded_image(
     """
     check_num_bytes(memoryview(data).nbytes, limits)
     data = bytes(data)
-    header = read_header(data)
+    header = _read_header(data)
     check_frames(header, limits)
     with _image_errors(header, limits):
         image = _open(data, header, limits)
@@ -110,6 +111,15 @@ def _decode(image: ImageFile.ImageFile | SampledTiff, header: ImageHeader) -> De
     encoding = None if "icc_profile" in image.info else header.encoding
     canvas = image.canvas if isinstance(image, GifFile) else header.canvas
     return DecodedImage(upright_rgb(image, encoding, canvas))
+
+
+def _read_header(data: bytes) -> ImageHeader:
+    try:
+        return read_header(data)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # on hostile bytes
+        raise _corrupt(format_of(data)) from error
 
 
 def _open(data: bytes, header: ImageHeader, limits: Limits) -> ImageFile.ImageFile | SampledTiff:
@@ -156,8 +166,12 @@ def _unreadable(header: ImageHeader) -> UnreadableImage:
             f"The {header.format} file ends early, after {header.num_bytes} bytes. Send all of it.",
             bytes=header.num_bytes,
         )
+    return _corrupt(header.format)
+
+
+def _corrupt(name: ImageFormat) -> UnreadableImage:
     return UnreadableImage(
         "image_corrupt",
-        f"The {header.format} file is damaged, or of a rare kind that is not read. "
+        f"The {name} file is damaged, or of a rare kind that is not read. "
         "Save it again as plain JPEG or PNG.",
     )

@@ -71,14 +71,16 @@ def read_header(data: bytes) -> ImageHeader:
     """Takes any bytes; of damaged ones the header tells what there is. Raises UnsupportedImage."""
     refuse_raw(data)
     name = format_of(data)
-    frame, canvas = (name == "PNG" and first_frame(data)) or (None, None)
+    chunks = png.read_structure(data) if name == "PNG" else None
+    frame, canvas = (chunks and first_frame(data, chunks)) or (None, None)
+    if frame:
+        chunks = png.read_structure(frame)
     directory = None
     if name == "TIFF":
         directories = read_directories(data)
         refuse_raw_tiff(directories)
         directory = full_picture(directories)
     boxes = heif.read_structure(data) if name in ("AVIF", "HEIC") else None
-    chunks = png.read_structure(frame or data) if name == "PNG" else None
     if name == "WebP":
         canvas = webp.canvas_of_animation(data)
     return ImageHeader(

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from imaging.decode.canvas import Canvas
+from imaging.decode.png.structure import MAX_CHUNKS, PngStructure
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+HEADER_BYTES: Final = 13  # of the content of IHDR
+CONTROL_BYTES: Final = 26  # of fcTL
 
 
-def first_frame(data: bytes) -> tuple[bytes, Canvas] | None:
+def first_frame(data: bytes, png: PngStructure) -> tuple[bytes, Canvas] | None:
     """A PNG of the frame, and where it lies; None where the default image is the one to show."""
-    if b"acTL" not in data[:4096]:
+    if not png.is_animated or png.num_chunks > MAX_CHUNKS:
         return None
     chunks = _chunks(data)
     before = []  # the pixels of the default image
@@ -28,12 +31,11 @@ def first_frame(data: bytes) -> tuple[bytes, Canvas] | None:
         if name == b"IDAT":
             break
         before.append((name, body))
-    animated = any(name == b"acTL" for name, _ in before)
     control = next((body for name, body in chunks if name == b"fcTL"), b"")
-    if not animated or len(control) != 26 or not before or before[0][0] != b"IHDR":
+    name, header = before[0] if before else (b"", b"")
+    if len(control) != CONTROL_BYTES or name != b"IHDR" or len(header) != HEADER_BYTES:
         return None
     width, height, left, top = struct.unpack_from(">IIII", control, 4)
-    header = before[0][1]
     canvas = Canvas(struct.unpack_from(">II", header), (left, top, left + width, top + height))
     if not canvas.is_valid:
         return None

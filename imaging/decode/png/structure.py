@@ -34,19 +34,21 @@ class PngStructure:
     num_profiles: int
     num_texts: int
     num_chunks: int  # counted up to MAX_CHUNKS + 1
+    is_animated: bool
 
 
 def read_structure(data: bytes) -> PngStructure:
     """Takes any bytes: what is damaged ends the walk over the chunks."""
     num_chunks = 0
     chunks: dict[bytes, bytes] = {}
-    has_pixels = False
+    has_pixels = is_animated = False
     for start in _chunks(data):
         num_chunks += 1
         if num_chunks > MAX_CHUNKS:
             break
         name = data[start + 4 : start + 8]
         has_pixels |= name == b"IDAT"
+        is_animated |= name == b"acTL" and not has_pixels
         if name in COLOUR_CHUNKS and not has_pixels:
             length = int.from_bytes(data[start : start + 4], "big")
             chunks.setdefault(name, data[start + 8 : start + 8 + length])
@@ -57,6 +59,7 @@ def read_structure(data: bytes) -> PngStructure:
         num_profiles=data.count(PROFILE),
         num_texts=data.count(TEXT),
         num_chunks=num_chunks,
+        is_animated=is_animated,
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from imaging.decode.canvas import Canvas
 from imaging.decode.decoder import decode_image
 from imaging.decode.limits import Limits
-from imaging.errors import ImageTooLarge
+from imaging.errors import ImageTooLarge, UnreadableImage
 from tests.imaging.decode.differential.png_samples import RGB, RGBA, chunk, write_png
 
 WIDTH, HEIGHT = 20, 16
@@ -72,6 +72,31 @@ def test_a_frame_beyond_the_canvas_leaves_the_default_image(box: tuple[int, int,
     control = file[at + 8 : at + 12] + struct.pack(">IIII", right - left, bottom - top, left, top)
     broken = file[:at] + chunk(b"fcTL", control + file[at + 28 : at + 34]) + file[at + 38 :]
     assert (np.asarray(decode_image(broken)) == 77).all()
+
+
+def test_an_animation_is_one_whatever_lies_before_its_control_chunk() -> None:
+    file = apng(FRAME, (LEFT, TOP, RIGHT, BOTTOM))
+    at = file.index(b"acTL") - 4
+    long = file[:at] + chunk(b"tEXt", b"Comment\0" + b"." * 5000) + file[at:]
+    np.testing.assert_array_equal(np.asarray(decode_image(long)), on_white())
+
+
+@pytest.mark.parametrize("length", [0, 7, 12])
+def test_an_animation_with_a_short_header_is_refused(length: int) -> None:
+    file = apng(FRAME, (LEFT, TOP, RIGHT, BOTTOM))
+    short = file[:8] + chunk(b"IHDR", file[16 : 16 + length]) + file[8 + 12 + 13 :]
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(short)
+    assert caught.value.code == "image_corrupt"
+
+
+def test_chunks_are_counted_before_a_frame_is_made_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imaging.decode.png.apng._chunks", None)
+    file = apng(FRAME, (LEFT, TOP, RIGHT, BOTTOM))
+    end = file.rindex(b"\0\0\0\0IEND")
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(file[:end] + 20_000 * chunk(b"prVt", b"") + file[end:])
+    assert caught.value.code == "image_too_complex"
 
 
 def test_the_canvas_is_limited_too() -> None:

@@ -282,6 +282,13 @@ def test_a_refused_image_returns_its_share() -> None:
         assert decoded.valid is None
 
 
+def test_a_header_that_nobody_foresaw_is_the_file_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imaging.decode.decoder.read_header", lambda data: struct.unpack("I", b""))
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(FILES["png"])
+    assert caught.value.code == "image_corrupt"
+
+
 def test_no_bytes() -> None:
     with pytest.raises(UnreadableImage) as caught:
         decode_image(b"")
