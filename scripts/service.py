@@ -3,8 +3,8 @@
     python -m scripts.service start --archive build/segmenter.mar --port 8080
 
 An instance keeps the archive that it serves; --archive gives it another one. With --gateway, nginx
-is put in front of it, for a network: see scripts/launch/gateway.py. Each option's default can be
-given by environment: scripts/launch/environment.py.
+is put in front of it, for a network: see scripts/launch/gateway.py. Each option but --engine has
+its default from the environment: scripts/launch/environment.py.
 """
 
 from __future__ import annotations
@@ -83,6 +83,16 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     take_defaults(parser, os.environ)
     options = parser.parse_args(arguments)
+    if options.command in ("start", "run"):
+        check_combination(options, parser)
+    return options
+
+
+def check_combination(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Exits where options of start and run exclude each other, by parser.error.
+
+    The other commands leave them alone, as the environment may set them for the service's own run.
+    """
     of_run = options.token_file or options.plain_http or options.proxies or options.open_metrics
     if of_run and options.command == "start":
         parser.error(
@@ -99,7 +109,6 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(
             "Ray runs in the background, and without a gateway and origins: make start ENGINE=ray"
         )
-    return options
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -63,6 +63,17 @@ def test_settings_that_would_have_no_effect(arguments: list[str]) -> None:
         parsed(arguments)
 
 
+@pytest.mark.parametrize("command", ["stop", "deploy"])
+def test_settings_of_the_gateway_are_no_matter_of_other_commands(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("SEGMENTER_PROXIES", "10.0.0.0/8")
+    monkeypatch.setenv("SEGMENTER_CERTIFICATE", "/mnt/tls.crt")
+    assert parsed([command]).command == command
+    with pytest.raises(SystemExit):
+        parsed(["run"])
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_table_names_every_variable(option: str) -> None:
     parsed(["run"])
