@@ -35,7 +35,7 @@ POLL_SECONDS = 0.2
 
 # Ray's proxies as HAProxy, on every node of a cluster or on none: the replicas of a node without it
 # would run and get no requests. Their own in Python passes on 200 requests a second.
-PROXIES = {"RAY_SERVE_ENABLE_HA_PROXY": "1"}
+HAPROXY_SETTINGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1"}
 
 
 def run_head(port: int = HEAD_PORT) -> None:
@@ -61,7 +61,7 @@ def run_node(*arguments: str) -> None:
     temp = Path(tempfile.mkdtemp(prefix="segmenter-ray-"))  # short: sockets' paths are in it
     leader = subprocess.Popen(
         command(temp, *arguments),
-        env={**PROXIES, **environment(TOKEN)},
+        env={**HAPROXY_SETTINGS, **environment(TOKEN)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -93,7 +93,7 @@ def deploy_to_cluster(
             *("--cpus", str(cpus), "--gpus", str(gpus), "--max-replicas", str(replicas)),
         ],
         cwd=ROOT,
-        env={**PROXIES, **environment(TOKEN, f"127.0.0.1:{head}")},
+        env={**HAPROXY_SETTINGS, **environment(TOKEN, f"127.0.0.1:{head}")},
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -19,8 +19,8 @@ from scripts.common.terminal import ROOT
 from scripts.launch.credentials import TOKEN_BYTES, write_secret
 from scripts.launch.process_groups import end_group
 
-# Bytes of the object store. Requests and responses pass through it, 48 MiB at most; it is shared
-# memory, which containers have little of.
+# Bytes of the object store. It is shared memory, which containers have little of. Behind Ray's
+# proxies in Python, requests of up to 48 MiB and responses of up to 200 MB pass through it.
 OBJECT_STORE_BYTES = 80_000_000  # Ray's least is 75 MiB
 
 # Seconds that a node which gets SIGTERM lets its requests end, Ray's default, and those for its
@@ -31,7 +31,9 @@ NODE_END_SECONDS = 20
 # The port by which other nodes join a head, Ray's default.
 HEAD_PORT = 6379
 
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXY_VARIABLES = tuple(
+    spelt for name in ("http_proxy", "https_proxy", "all_proxy") for spelt in (name, name.upper())
+)
 
 
 def environment(token: Path, address: str | None = None) -> dict[str, str]:
@@ -43,7 +45,7 @@ def environment(token: Path, address: str | None = None) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in (*PROXIES, "RAY_ADDRESS", "PYTHONPATH")
+        if name not in (*PROXY_VARIABLES, "RAY_ADDRESS", "PYTHONPATH")
     }
     settings = {
         "PYTHONPATH": str(ROOT),  # replicas import cluster from here, the rest from their archive
@@ -86,8 +88,13 @@ def end_node(leader: int) -> None:
 
 
 def cores() -> int:
-    """Of this machine: what a replica uses unless it is told otherwise."""
-    return len(os.sched_getaffinity(0))
+    """Of this machine, within its container's limit: a replica's unless it is told otherwise.
+
+    Rounded down, as Ray counts a node's: a replica that needs more than that would never start.
+    """
+    from serving.runtime.device import core_share  # here, as it imports torch: seconds
+
+    return max(1, int(core_share()))
 
 
 def gpus() -> int:

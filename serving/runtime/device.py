@@ -84,13 +84,18 @@ def share_cores(workers: int) -> int:
 
 
 def usable_cores(limit: Path = CPU_LIMIT) -> int:
+    """Cores that this process may use, a part of one counted as a whole: so many threads help."""
+    return math.ceil(core_share(limit))
+
+
+def core_share(limit: Path = CPU_LIMIT) -> float:
     """Cores that this process may use: its CPU affinity, within its container's limit."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = map(int, limit.read_text().split())  # microseconds of CPU time per period
     except (OSError, ValueError):  # no such limit, or "max": none is set
         return bound or 1
-    return min(bound or 1, math.ceil(quota / period))
+    return min(bound or 1, quota / period)
 
 
 def release_cached_memory() -> None:

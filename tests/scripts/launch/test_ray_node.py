@@ -15,7 +15,8 @@ from scripts.launch.instance import LaunchError
 from scripts.launch.ports import free_ports
 from scripts.launch.process_groups import members
 from scripts.launch.ray_head import TooSlow, running_head, wait_until_started
-from scripts.launch.ray_node import cluster_token, end_node, environment
+from scripts.launch.ray_node import cluster_token, cores, end_node, environment
+from serving.runtime import device
 
 TIMEOUT = 20  # seconds: a bound against hanging
 
@@ -40,6 +41,14 @@ def test_nodes_inherit_no_other_cluster_and_no_proxy(
     assert settings["RAY_AUTH_MODE"] == "token"
     assert settings["RAY_SERVE_ENABLE_HA_PROXY"] == "0"  # what the operator says counts
     assert environment(tmp_path / "token", "10.0.0.1:6379")["RAY_ADDRESS"] == "10.0.0.1:6379"
+
+
+@pytest.mark.parametrize(("share", "whole"), [(6.0, 6), (1.5, 1), (0.5, 1)])
+def test_a_replicas_cores_are_those_that_ray_counts(
+    monkeypatch: pytest.MonkeyPatch, share: float, whole: int
+) -> None:
+    monkeypatch.setattr(device, "core_share", lambda: share)
+    assert cores() == whole
 
 
 LEADER = """
