@@ -81,7 +81,7 @@ def build_front(worker: Worker) -> Starlette:
         f"{V2}/versions/{{version}}": front.document(METADATA),
         f"{V2}/versions/{{version}}/ready": front.document(READY),
     }
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(path, of, methods=PREDICTION_METHODS) for path, of in photos.items()),
             *(Route(path, of) for path, of in documents.items()),
@@ -94,6 +94,9 @@ def build_front(worker: Worker) -> Starlette:
         },
         lifespan=front.lifespan,
     )
+    # It would send /model/ to wherever the client's Host header says.
+    app.router.redirect_slashes = False
+    return app
 
 
 def as_json(document: Mapping[str, object]) -> bytes:

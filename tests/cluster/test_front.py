@@ -215,6 +215,13 @@ def test_another_version_has_no_documents(client: TestClient) -> None:
     assert client.get("/v2/models/segmenter/versions/9.9").status_code == 404
 
 
+def test_nothing_redirects_to_the_host_that_a_client_names(client: TestClient) -> None:
+    for path in ("/model/", "/v2/models/segmenter/", "/invocations/"):
+        response = client.get(path, headers={"Host": "elsewhere"}, follow_redirects=False)
+        assert response.status_code == 404, path
+        assert "Location" not in response.headers
+
+
 def test_an_address_says_which_methods_it_takes(client: TestClient) -> None:
     response = client.delete(PREDICTIONS)
     assert response.status_code == 405
