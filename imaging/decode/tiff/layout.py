@@ -161,7 +161,7 @@ def read_layout(directory: TiffDirectory) -> SampleLayout:
         predictor=predictor,
         reversed_bits=directory.number(tags.FILLORDER, 1) == 2,
         little_endian=directory.order == "little",
-        jpeg=_jpeg_coding(directory, 1 if in_planes else channels, bits)
+        jpeg=_jpeg_coding(directory, channels, bits, in_planes=in_planes)
         if compression == codes.JPEG
         else None,
     )
@@ -198,13 +198,20 @@ def _planes(directory: TiffDirectory) -> bool:
     return planes == codes.PLANES
 
 
-def _jpeg_coding(directory: TiffDirectory, channels: int, bits: int) -> JpegCoding:
-    if bits != 8 or channels not in JPEG_CHANNELS:
+def _jpeg_coding(
+    directory: TiffDirectory, channels: int, bits: int, *, in_planes: bool
+) -> JpegCoding:
+    if bits != 8 or (channels not in JPEG_CHANNELS and not in_planes):
         raise unsupported(f"with JPEG compression of {channels} channels of {bits} bits")
     tables = directory.raw_bytes(tags.JPEGTABLES, MAX_JPEG_TABLES)
     photometric = directory.first(tags.PHOTOMETRIC_INTERPRETATION, codes.WHITE_IS_ZERO)
-    if photometric != codes.YCBCR or channels != 3:
+    if photometric != codes.YCBCR:
         return JpegCoding(tables, None)
+    # libjpeg makes RGB of three channels that lie together, and of nothing else.
+    if in_planes:
+        raise unsupported("of YCbCr pixels in planes")
+    if channels != 3:
+        raise unsupported(f"of YCbCr pixels with {channels} channels")
     factors = directory.layout.get(tags.YCBCRSUBSAMPLING)
     if factors is None:
         return JpegCoding(tables, DEFAULT_SUBSAMPLING)

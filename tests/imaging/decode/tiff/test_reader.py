@@ -17,7 +17,7 @@ from imaging.decode.tiff import raster
 from imaging.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
 from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
-DEFLATE, PACKBITS = 8, 32773
+JPEG, DEFLATE, PACKBITS = 7, 8, 32773
 UNSIGNED, FLOAT = 1, 3
 GDAL_NODATA = 42113
 
@@ -134,6 +134,9 @@ OTHER_KINDS: Final[dict[str, dict[int, Values]]] = {
     "of uncompressed YCbCr pixels": {262: 6, 258: [8] * 3, 277: 3, 530: [2, 2]},
     "with JPEG compression of 1 channels of 12 bits": {258: 12, 259: 7},
     "with 2000 channels": {277: 2000},
+    "of YCbCr pixels in planes": {258: [8] * 3, 259: JPEG, 262: 6, 277: 3, 284: 2},
+    "of YCbCr pixels with 4 channels": {258: [8] * 4, 259: JPEG, 262: 6, 277: 4},
+    "of YCbCr pixels with 1 channels": {259: JPEG, 262: 6},
 }
 
 
