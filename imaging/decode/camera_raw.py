@@ -19,16 +19,17 @@ from imaging.decode.tiff.codes import COLOUR_FILTER_ARRAY, LINEAR_RAW
 from imaging.decode.tiff.directory import TiffDirectory
 from imaging.errors import UnsupportedImage
 
-# Formats of their own, and those that change TIFF's signature or add one behind it.
+# Formats of their own, and those that change TIFF's signature or add one behind it. There an ordinary
+# TIFF may have its first pixels, so a name alone (CR, IIII) would refuse some of them.
 SIGNATURES: Final[dict[str, re.Pattern[bytes]]] = {
-    "Canon CR2": re.compile(rb"(?:II\*\0|MM\0\*).{4}CR", re.DOTALL),
+    "Canon CR2": re.compile(rb"(?:II\*\0|MM\0\*).{4}CR\x02\0", re.DOTALL),
     "Canon CR3": re.compile(rb"....ftypcrx ", re.DOTALL),
     "Canon CRW": re.compile(rb"(?:II|MM).{4}HEAPCCDR", re.DOTALL),
     "Fujifilm RAF": re.compile(rb"FUJIFILMCCD-RAW"),
     "Minolta MRW": re.compile(rb"\0MR[MI]"),
     "Olympus ORF": re.compile(rb"IIR[OS]|MMOR"),
     "Panasonic RW2": re.compile(rb"IIU\0"),
-    "Phase One IIQ": re.compile(rb"(?:II\*\0|MM\0\*).{4}(?:IIII|MMMM)", re.DOTALL),
+    "Phase One IIQ": re.compile(rb"(?:II\*\0|MM\0\*).{4}(?:IIII.waR|MMMMRaw.)", re.DOTALL),
     "Sigma X3F": re.compile(rb"FOVb"),
 }
 

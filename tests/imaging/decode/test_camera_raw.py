@@ -27,6 +27,7 @@ RAW_FILES = {
     "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(100),
     "Canon CR3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(100),
     "Fujifilm RAF": b"FUJIFILMCCD-RAW 0201" + bytes(100),
+    "Phase One IIQ": b"II*\0\x40\0\0\0IIIITwaR" + bytes(100),
     "Olympus ORF": b"IIRO\x08\0\0\0" + bytes(100),
     "Panasonic RW2": b"IIU\0\x18\0\0\0" + bytes(100),
 }
@@ -38,6 +39,15 @@ def test_raw_files_are_refused_by_name(name: str) -> None:
         decode_image(RAW_FILES[name])
     assert caught.value.code == "unsupported_format"
     assert f"Camera raw files ({name}) are not read" in caught.value.message
+
+
+@pytest.mark.parametrize("corner", [b"IIII", b"MMMM", b"CRCR", b"CR\2\2", b"IIIIIIII", b"MMMMMMMM"])
+def test_pixels_right_behind_the_header_are_no_signature(corner: bytes) -> None:
+    """Most writers put them there; an even corner of level 73 is IIII."""
+    picture: dict[int, Values] = {256: 8, 257: 8, 258: 8, 262: 1, 277: 1, 278: 8}
+    file = tiff_file((picture, [corner * (64 // len(corner))]))
+    assert file[8:].startswith(corner)
+    assert decode_image(file).size == (8, 8)
 
 
 def test_pictures_that_a_camera_saved_as_tiff_are_read() -> None:
