@@ -9,10 +9,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
 from serving.errors import RequestError
-from serving.wire import MAX_IMAGES
-
-# Each image of a request and its file's name may be a part, and there are a few options.
-MAX_PARTS = 2 * MAX_IMAGES + 16
+from serving.wire import MAX_PARTS
 
 # Content-Transfer-Encoding: those that leave the bytes as they are (RFC 7578, section 4.7).
 IDENTITY = (b"", b"7bit", b"8bit", b"binary")
@@ -28,7 +25,7 @@ class Part:
     filename: str | None = None
 
 
-def parse_form(content_type: str, body: bytes) -> list[Part]:
+def parse_form(content_type: str, body: bytes | bytearray) -> list[Part]:
     """The parts, in their order. Raises RequestError 400: broken, cut off, or too many parts."""
     media_type, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
@@ -37,7 +34,7 @@ def parse_form(content_type: str, body: bytes) -> list[Part]:
     collector = Collector()
     try:
         parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
-        parser.write(body)
+        parser.write(body)  # type: ignore[arg-type]  # declared for bytes alone
         parser.finalize()
     except (MultipartParseError, ValueError):
         raise broken("its parts do not follow their boundary") from None

@@ -61,6 +61,9 @@ OPTION_DESCRIPTIONS: Final = {
 # Images of one request. On two cores the network takes some 0.7 s for each.
 MAX_IMAGES: Final = 32
 
+# Parts of a form: each image and its file's name may be one, and there are a few options.
+MAX_PARTS: Final = 2 * MAX_IMAGES + 16
+
 # Open Inference v2: the output tensors that can be requested, and the header of its binary
 # extension that says how many bytes of JSON precede the raw tensors.
 TENSORS: Final = ("mask", "confidence")

@@ -30,15 +30,18 @@ def choose_output(accept: str | None, available: Mapping[str, str]) -> str:
     best = max(available, key=lambda name: preference(ranges, available[name]))
     weight, _ = preference(ranges, available[best])
     if weight == 0:
-        media_types = sorted(set(available.values()))
-        raise RequestError(
-            406,
-            "not_acceptable",
-            "None of the accepted media types is available. "
-            f"Accept one of {', '.join(media_types)}.",
-            media_types=media_types,
-        )
+        raise not_acceptable(available)
     return best
+
+
+def not_acceptable(available: Mapping[str, str]) -> RequestError:
+    media_types = sorted(set(available.values()))
+    return RequestError(
+        406,
+        "not_acceptable",
+        f"None of the accepted media types is available. Accept one of {', '.join(media_types)}.",
+        media_types=media_types,
+    )
 
 
 def parse_accept(accept: str | None) -> dict[str, float]:

@@ -21,12 +21,21 @@ def form_names(
     """The names of a form's images, which are these parts; or the name of a body.
 
     One image has the option `name`, else its file's own name; the part image7 the field `name7`,
-    else its file's own, else the part's. `sources` hold the options. Raises RequestError 400.
+    else its file's own, else the part's. `sources` hold the options. Raises RequestError 400, also
+    for the option `name` beside numbered parts.
     """
     own = {part: _base_name(request.filenames.get(part, "")) for part in parts}
     if not is_numbered(parts[0]):
         (part,) = parts
         return [_checked(first_value(sources, NAME)) or own[part] or UNNAMED]
+    if first_value(sources, NAME) is not None:
+        raise RequestError(
+            400,
+            "invalid_name",
+            f"`{NAME}` is of one image, and the parts are numbered. Send the names of their files "
+            f"in the fields {NAME}0, {NAME}1, ...",
+            images=len(parts),
+        )
     fields = {part: request.parts.get(NAME + part[len(NUMBERED) :]) for part in parts}
     return [_checked(first_value([fields], part)) or own[part] or part for part in parts]
 

@@ -35,7 +35,12 @@ class NumberList:
     text: bytes
 
     def as_bytes(self) -> bytes:
-        """The numbers, in their order, as bytes. Raises RequestError for any that is not 0..255."""
+        """The numbers, in their order, as bytes.
+
+        Raises RequestError for any that is not 0..255, and where the brackets are not one list's.
+        """
+        if not _is_one_list(self.text):
+            raise _not_bytes()
         flat = self.text.translate(BRACKETS_TO_SPACES)
         if not flat.strip():
             return b""
@@ -65,6 +70,21 @@ def set_aside(
         return b'"data":"%s"' % name(len(lists) - 1).encode("ascii")
 
     return NUMBER_LIST.sub(replacement, data, count=MAX_LISTS), lists
+
+
+def _is_one_list(text: bytes) -> bool:
+    """Whether the first bracket is closed by the last one, and each in between by its own."""
+    depth = 0  # behind the piece
+    for start in range(0, len(text), PIECE):
+        if start > 0 and depth == 0:
+            return False
+        piece = np.frombuffer(text, np.uint8, min(PIECE, len(text) - start), start)
+        steps = (piece == ord("[")).astype(np.int8) - (piece == ord("]"))
+        depths = depth + np.cumsum(steps, dtype=np.int64)
+        if (depths[:-1] < 1).any():
+            return False
+        depth = int(depths[-1])
+    return depth == 0
 
 
 def _bytes_of(text: bytes) -> bytes:

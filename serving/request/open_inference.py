@@ -30,6 +30,7 @@ from serving.wire import INFERENCE_HEADER_LENGTH, TENSORS
 
 MAX_ID: Final = 256  # characters; Triton's clients send a few
 MAX_RANK: Final = 8  # of a tensor's shape; an image has four
+MAX_SIDE: Final = 2**31  # of a tensor's shape; a request has fewer bytes
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -123,7 +124,7 @@ def _checked_shape(elements: list[bytes], shape: object) -> list[bytes]:
     sides = shape if isinstance(shape, list) else [shape]
     if len(elements) > 1 and [side for side in sides if side != 1] != [len(elements)]:
         raise _invalid(
-            f"the tensor's shape is {quoted(shape)}, and {len(elements)} elements were sent: "
+            f"the tensor's shape is {_shown(shape)}, and {len(elements)} elements were sent: "
             f"the shape of these is [{len(elements)}]"
         )
     return elements
@@ -139,8 +140,7 @@ def _uint8_images(data: bytes, shape: object) -> Sequence[bytes | Pixels]:
     sides = _sides(shape)
     if math.prod(sides) != len(data):
         raise _invalid(
-            f"a tensor of shape {quoted(sides)} has {math.prod(sides)} values, and "
-            f"{len(data)} were sent"
+            f"a tensor of shape {sides} has {math.prod(sides)} values, and {len(data)} were sent"
         )
     if len(sides) == 1 or (len(sides) == 2 and sides[0] == 1):
         return [data]
@@ -149,18 +149,28 @@ def _uint8_images(data: bytes, shape: object) -> Sequence[bytes | Pixels]:
         check_num_images(len(images))
         return list(images)
     raise _invalid(
-        f"the tensor's shape is {quoted(sides)}. Pixels are [N, height, width, 3], in RGB; "
+        f"the tensor's shape is {sides}. Pixels are [N, height, width, 3], in RGB; "
         "a file is [number of bytes]"
     )
 
 
 def _sides(shape: object) -> list[int]:
+    """The sides of a shape, few and small enough to be multiplied and shown."""
     if not isinstance(shape, list) or not 1 <= len(shape) <= MAX_RANK:
-        raise _invalid(f"the tensor's shape is {quoted(shape)}, not a list of its sides")
+        raise _invalid(f"the tensor's shape is {_shown(shape)}, not a list of its sides")
     sides = [side for side in shape if isinstance(side, int) and not isinstance(side, bool)]
     if len(sides) != len(shape) or min(sides) < 0:
-        raise _invalid(f"the tensor's shape is {quoted(shape)}, not a list of its sides")
+        raise _invalid(f"the tensor's shape is {_shown(shape)}, not a list of its sides")
+    if max(sides) > MAX_SIDE:
+        raise _invalid(f"a side of the tensor's shape is {quoted(max(sides))}, above {MAX_SIDE}")
     return sides
+
+
+def _shown(shape: object) -> str:
+    """A shape as sent, for a message: of a short list each side."""
+    if isinstance(shape, list) and 1 <= len(shape) <= MAX_RANK:
+        return f"[{', '.join(map(quoted, shape))}]"
+    return quoted(shape)
 
 
 def read_tensor_options(document: Mapping[str, object]) -> TensorOptions:

@@ -1,4 +1,5 @@
-"""The options `classes` and `threshold`, from a form's fields, JSON or headers."""
+"""Options: `classes` and `threshold` from a form's fields, JSON, a query or headers; all that
+headers hold; and how a client's value is shown in the message that refuses it."""
 
 from __future__ import annotations
 
@@ -54,7 +55,12 @@ def header_options(headers: Mapping[str, str]) -> dict[str, object]:
 
 
 def quoted(value: object) -> str:
-    """A client's value for an error message: ASCII, of bounded length."""
+    """A client's value for an error message: ASCII, of bounded length.
+
+    Lists and objects are only named: they may be large, and nested beyond Python's recursion limit.
+    """
+    if value is not None and not isinstance(value, (str, int, float)):
+        return "an object" if isinstance(value, Mapping) else "a list" if value else "an empty list"
     text = ascii(value[: QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
     return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
 

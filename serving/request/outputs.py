@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from serving import wire
 from serving.errors import RequestError
 from serving.formats import FORMATS, MEDIA_TYPES
-from serving.request.content_negotiation import BY_NAME, choose_output, parse_accept, preference
+from serving.request.content_negotiation import (
+    BY_NAME,
+    BY_WILDCARD,
+    choose_output,
+    not_acceptable,
+    parse_accept,
+    preference,
+)
 
 
 def output_names(value: object) -> tuple[str, ...]:
@@ -57,14 +64,30 @@ def prefers_zip(ranges: Mapping[str, float]) -> bool:
 
 
 def accepted_outputs(ranges: Mapping[str, float]) -> tuple[str, ...]:
-    """The first format of each media type that is named beside ZIP; without any, the default."""
+    """The first format of each media type that is named beside ZIP.
+
+    Without any, the first file whose type has no weight of 0. Raises RequestError 406 without one.
+    """
     first_of = {media_type: name for name, media_type in reversed(MEDIA_TYPES.items())}
     outputs = tuple(
         name
         for name, media_type in MEDIA_TYPES.items()
-        if first_of[media_type] == name and preference(ranges, media_type)[1] == BY_NAME
+        if first_of[media_type] == name and _is_named(*preference(ranges, media_type))
     )
-    return outputs or (next(iter(FORMATS)),)
+    files = {name: MEDIA_TYPES[name] for name, output in FORMATS.items() if output.suffix}
+    others = [name for name in files if not _is_refused(*preference(ranges, files[name]))]
+    if not (outputs or others):
+        raise not_acceptable(files)
+    return outputs or (others[0],)
+
+
+def _is_named(weight: float, specificity: int) -> bool:
+    return weight > 0 and specificity == BY_NAME
+
+
+def _is_refused(weight: float, specificity: int) -> bool:
+    """Whether a type, or its family, has weight 0. "*/*;q=0" beside ZIP is of other responses."""
+    return weight == 0 and specificity > BY_WILDCARD
 
 
 def check_files(outputs: Sequence[str]) -> None:

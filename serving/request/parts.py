@@ -6,9 +6,9 @@ import re
 
 from serving.errors import RequestError
 from serving.request.json_body import check_num_images
-from serving.request.names import ENGINE_PARAMETERS, OPTIONS, check_names, nearest
+from serving.request.names import ENGINE_PARAMETERS, OPTIONS, check_names, resembles_any
 from serving.types import HttpRequest
-from serving.wire import NAME
+from serving.wire import MAX_PARTS, NAME
 
 # Names by which a part says that it is the image. A part of another name is, if it is the only one.
 IMAGE_PARTS = ("image", "file", "data", "body")
@@ -58,8 +58,16 @@ def is_numbered(part: str) -> bool:
 def _candidates(request: HttpRequest) -> list[str]:
     """The names of the parts that may be the image.
 
-    Raises RequestError 400 for a part that is neither the image nor an option.
+    Raises RequestError 400 for a part that is neither the image nor an option, and for too many.
     """
+    if len(request.parts) > MAX_PARTS:
+        raise RequestError(
+            400,
+            "one_image_per_request",
+            f"The request has {len(request.parts)} parts; at most {MAX_PARTS} are read. Send one "
+            "image, in a part named image, or several, in parts named image0, image1, ...",
+            parts=len(request.parts),
+        )
     is_list = any(map(is_numbered, request.parts))
     unnamed = [
         name
@@ -68,7 +76,7 @@ def _candidates(request: HttpRequest) -> list[str]:
         and not (is_list and re.fullmatch(NAME + NUMBER, name))
     ]
     named = [name for name in unnamed if name in IMAGE_PARTS or is_numbered(name)]
-    if named or any(nearest(name, OPTIONS) for name in unnamed):
+    if named or resembles_any(unnamed, OPTIONS):
         known = (*IMAGE_PARTS, *OPTIONS)
         check_names((name for name in unnamed if name not in named), known, "form field")
     return unnamed

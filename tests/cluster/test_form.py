@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import requests
 
-from cluster.form import MAX_PARTS, parse_form
+from cluster.form import parse_form
 from serving.errors import RequestError
+from serving.wire import MAX_PARTS
 
 TYPE = "multipart/form-data; boundary=q"
 PART = b'--q\r\nContent-Disposition: form-data; name="a"\r\n\r\n%b\r\n'

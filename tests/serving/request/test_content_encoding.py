@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from contextlib import suppress
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.request.content_encoding import MAX_INFLATED, decoded
+from serving.request.content_encoding import MAX_INFLATED, MAX_MEMBERS, decoded
 from serving.request.parse import parse_request
 from serving.types import HttpRequest, SegmentationRequest
 
@@ -27,6 +28,13 @@ def refusal(body: bytes, coding: str) -> RequestError:
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", " gzip "])
 def test_gzip(coding: str) -> None:
     assert decoded(GZIP, coding) == PHOTO
+
+
+def test_members_are_read_as_one() -> None:
+    """As bgzip and `cat a.gz b.gz` make them; here across pieces that are inflated at once."""
+    noise = random.Random(1).randbytes(150_000)
+    assert decoded(gzip.compress(noise) + GZIP + gzip.compress(b""), "gzip") == noise + PHOTO
+    assert decoded(gzip.compress(b"x") * MAX_MEMBERS, "gzip") == b"x" * MAX_MEMBERS
 
 
 @pytest.mark.parametrize("coding", ["", "identity"])
@@ -48,7 +56,9 @@ def test_another_coding_is_refused_by_name(coding: str) -> None:
         (PHOTO, "is not valid gzip"),
         (GZIP[:-1], "ends early"),
         (GZIP[:5], "ends early"),
-        (GZIP + b"x", "goes on after its end"),
+        (GZIP + b"no gzip", "is not valid gzip"),
+        (GZIP + GZIP[:-1], "ends early"),
+        (gzip.compress(b"") * (MAX_MEMBERS + 1), "has more than 1024 members"),
         (GZIP[:-8] + bytes(8), "is not valid gzip"),  # its checksum
     ],
 )
@@ -62,6 +72,8 @@ def test_a_bomb_is_not_inflated_beyond_the_limit() -> None:
     error = refusal(gzip.compress(bytes(MAX_INFLATED + 1)), "gzip")
     assert (error.status, error.code) == (413, "body_too_large")
     assert len(decoded(gzip.compress(bytes(MAX_INFLATED)), "gzip")) == MAX_INFLATED
+    half = gzip.compress(bytes(MAX_INFLATED // 2 + 1))
+    assert refusal(half + half, "gzip").code == "body_too_large"
 
 
 def test_a_photo_and_a_document() -> None:

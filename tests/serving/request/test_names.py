@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from serving.errors import RequestError
-from serving.request.names import nearest, unique
+from serving.request.names import MAX_LOOKED_UP, nearest, unique
 from serving.request.parse import parse_request
 from serving.request.query import query_parameters
 from serving.types import HttpRequest, SegmentationRequest
@@ -66,6 +68,22 @@ def test_an_unknown_key(document: object, name: str, meant: str | None) -> None:
 )
 def test_what_real_clients_add_is_known(document: object) -> None:
     assert parsed(document).images[0].data == b""
+
+
+def test_similar_names_are_looked_up_for_the_first_keys_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[str] = []
+
+    def noting(name: str, known: list[str], count: int, cutoff: float) -> list[str]:
+        compared.append(name)
+        return difflib.get_close_matches(name, known, count, cutoff)
+
+    monkeypatch.setattr("serving.request.names.difflib", SimpleNamespace(get_close_matches=noting))
+    keys = {f"{index:x<5}": 0 for index in range(1000)}
+    assert refusal(keys).code == "image_missing"
+    assert len(compared) == MAX_LOOKED_UP
+    assert refusal({**keys, "threshold": 1}).code == "unknown_name"  # known keys count wherever
 
 
 def test_another_subtask_of_hugging_faces() -> None:

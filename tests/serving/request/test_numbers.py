@@ -49,6 +49,10 @@ def test_none() -> None:
         "[1e999]",
         "[--1]",
         "[1e]",
+        "[255,216]]]",
+        "[[255,216]",
+        "[255],[216]",
+        "[1]" + "," * PIECE + "[2]",
     ],
 )
 def test_what_is_no_byte_is_refused(listed: str) -> None:

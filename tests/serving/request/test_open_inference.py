@@ -187,6 +187,10 @@ class TestPixels:
             ([-1, -24], "not a list of its sides"),
             ([2.0, 12], "not a list of its sides"),
             (24, "not a list of its sides"),
+            ([[2, 4], 3], "the tensor's shape is [a list, 3], not a list of its sides"),
+            ([10**4000 - 1] * 8, f"is {'9' * 60}..., above 2147483648"),
+            ([2**31 + 1, 1], "a side of the tensor's shape is 2147483649, above 2147483648"),
+            ([2**31] * 8, f"has {2 ** (31 * 8)} values, and 24 were sent"),
             (None, "not a list of its sides"),
         ],
     )

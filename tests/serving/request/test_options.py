@@ -38,6 +38,16 @@ def test_lists_have_an_end() -> None:
         options(threshold="0." + "1" * 10_000_000)
 
 
+def test_a_deeply_nested_value_is_refused_by_its_type() -> None:
+    nested: list[object] = []
+    for _ in range(20_000):
+        nested = [nested]
+    with pytest.raises(RequestError, match="a list is no class"):
+        options(classes=nested)
+    with pytest.raises(RequestError, match="The threshold is a list"):
+        options(threshold=nested)
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -47,10 +57,10 @@ def test_lists_have_an_end() -> None:
         (-1, "-1"),
         (True, "True"),
         (1.0, "1.0"),
-        ([], "[]"),
-        (",", "[]"),
-        ([["car"]], "['car']"),
-        ({"car": 1}, "{'car': 1}"),
+        ([], "an empty list"),
+        (",", "an empty list"),
+        ([["car"]], "a list"),
+        ({"car": 1}, "an object"),
         ("\u00e9", "'\\xe9'"),
         ("9" * 5000, "9" * 50),
     ],
@@ -81,7 +91,7 @@ def test_threshold(value: object, threshold: float) -> None:
         (1.5, "1.5"),
         (-0.1, "-0.1"),
         (True, "True"),
-        ([0.5], "[0.5]"),
+        ([0.5], "a list"),
         (10**400, "1000"),
     ],
 )

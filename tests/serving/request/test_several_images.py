@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from serving.errors import RequestError
+from serving.formats import MEDIA_TYPES
 from serving.request.parse import parse_request
 from serving.types import HttpRequest, ImageFile, SegmentationRequest
-from serving.wire import INFERENCE_HEADER_LENGTH, MAX_IMAGES
+from serving.wire import INFERENCE_HEADER_LENGTH, MAX_IMAGES, MAX_PARTS
 
 LABELS = ("background", "road", "car")
 FIRST, SECOND = b"\xff\xd8\xff\xe0first", b"\xff\xd8\xff\xe0second"
@@ -118,6 +119,12 @@ class TestImages:
         parts = {f"image{index}": FIRST for index in range(MAX_IMAGES + 1)}
         assert code_of(parts) == (413, "too_many_images")
 
+    def test_more_parts_than_are_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not one of their names is looked up."""
+        monkeypatch.delattr("serving.request.names.difflib")
+        parts = {f"part{index}": b"" for index in range(MAX_PARTS + 1)}
+        assert code_of(parts) == (400, "one_image_per_request")
+
 
 class TestNames:
     def test_without_any(self) -> None:
@@ -136,6 +143,12 @@ class TestNames:
         instances = [base64_of(FIRST)] * 2
         request = document({"instances": instances, "name": ["a.jpg", None]})
         assert names(request) == ["a.jpg", "image1"]
+
+    def test_the_option_of_one_image_beside_several(self) -> None:
+        parts = {"image0": FIRST, "image1": SECOND}
+        assert code_of({**parts, "name": b"a.jpg"}) == (400, "invalid_name")
+        assert code_of(parts, {**FORM, "x-segmenter-name": "a.jpg"}) == (400, "invalid_name")
+        assert names(form({**parts, "name": b" "})) == ["image0", "image1"]
 
     def test_of_the_parts_file_where_the_engine_shows_it(self) -> None:
         filenames = {"image": r"C:\photos\a.jpg"}
@@ -177,12 +190,21 @@ class TestOutputs:
             ("image/jpeg, application/zip;q=0.5", ("overlay",), False),
             ("application/json;q=0.5, application/zip", ("json",), True),
             ("*/*, application/zip", ("mask",), True),
+            ("application/zip, image/png;q=0", ("overlay",), True),
+            ("application/zip, image/*;q=0", ("json",), True),
+            ("application/zip, image/png;q=0, application/json", ("json",), True),
+            ("application/zip, */*;q=0", ("mask",), True),
             ("*/*", ("mask",), False),
         ],
     )
     def test_by_accept(self, accept: str, outputs: tuple[str, ...], is_zip: bool) -> None:
         request = body(accept=accept)
         assert (request.outputs, request.is_zip) == (outputs, is_zip)
+
+    def test_an_archive_in_which_no_type_is_accepted(self) -> None:
+        refused = ", ".join(f"{media_type};q=0" for media_type in set(MEDIA_TYPES.values()))
+        accept = {"content-type": "image/jpeg", "accept": f"application/zip, {refused}"}
+        assert code_of({"body": FIRST}, accept) == (406, "not_acceptable")
 
     def test_accept_names_the_container_and_output_the_content(self) -> None:
         request = body(accept="application/zip", x_segmenter_output="coco")
