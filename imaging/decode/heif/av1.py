@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 SEQUENCE_HEADER: Final = 1  # type of an OBU
-MAX_OBUS: Final = 1000
+MAX_OBUS: Final = 32  # of a picture; a sequence header is the first, or behind a delimiter
 
 
 def picture_size(data: bytes) -> tuple[int, int]:

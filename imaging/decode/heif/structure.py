@@ -24,7 +24,7 @@ class HeifStructure:
     size: tuple[int, int]  # (width, height) px of the largest of them, (0, 0) if there is none
     num_boxes: int  # counted up to MAX_BOXES + 1
     code_points: tuple[int, int] | None  # primaries and transfer function (Rec. ITU-T H.273)
-    av1_heads: tuple[bytes, ...]  # of the AV1 pictures
+    av1_size: tuple[int, int] | None  # of the largest AV1 picture, (0, 0) if none; None: unknown
 
 
 def read_structure(data: bytes) -> HeifStructure:
@@ -33,15 +33,11 @@ def read_structure(data: bytes) -> HeifStructure:
     sizes = [_size(data, box) for box in boxes]
     colours = [box.head(data) for box in boxes if box.kind == b"colr"]
     nclx = next((body for body in colours if body[:4] == b"nclx"), None)
-    try:
-        heads = tuple(heads_of_pictures(data, boxes, b"av01"))
-    except (IndexError, ValueError):
-        heads = (b"",)
     return HeifStructure(
-        size=max([*sizes, (0, 0)], key=lambda size: size[0] * size[1]),
+        size=max(sizes, key=_area, default=(0, 0)),
         num_boxes=len(boxes),
         code_points=None if nclx is None else (number(nclx, 4, 2), number(nclx, 6, 2)),
-        av1_heads=heads,
+        av1_size=_largest_av1_picture(data, boxes),
     )
 
 
@@ -54,11 +50,10 @@ def check_structure(heif: HeifStructure, name: ImageFormat) -> None:
         raise too_complex(name)
     if 0 in heif.size:
         raise ValueError("no size")
-    width, height = heif.size
-    for head in heif.av1_heads:
-        picture_width, picture_height = av1.picture_size(head)
-        if picture_width * picture_height > width * height:
-            raise ValueError(f"a picture of {picture_width}x{picture_height} in {width}x{height}")
+    if heif.av1_size is None:
+        raise ValueError("a picture of unknown size")
+    if _area(heif.av1_size) > _area(heif.size):
+        raise ValueError(f"a picture of {heif.av1_size} in {heif.size}")
 
 
 def ends_early(data: bytes) -> bool:
@@ -72,6 +67,19 @@ def ends_early(data: bytes) -> bool:
             break
         end += size
     return end > len(data) or b"mdat" not in kinds
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _largest_av1_picture(data: bytes, boxes: list[Box]) -> tuple[int, int] | None:
+    """(width, height) px; None where the size of one is not to be found."""
+    heads = heads_of_pictures(data, boxes, b"av01")
+    try:  # one head after the other, for together they could be far larger than the file
+        return max(map(av1.picture_size, heads), key=_area, default=(0, 0))
+    except (IndexError, ValueError):
+        return None
 
 
 def _size(data: bytes, box: Box) -> tuple[int, int]:

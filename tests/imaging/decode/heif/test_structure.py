@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 from contextlib import suppress
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from imaging.decode.decoder import decode_image
 from imaging.decode.formats import READ_FORMATS
 from imaging.decode.heif.av1 import picture_size
+from imaging.decode.heif.boxes import read_boxes
+from imaging.decode.heif.items import HEAD_BYTES, heads_of_pictures
 from imaging.decode.heif.structure import check_structure, read_structure
 from imaging.decode.limits import Limits
 from imaging.errors import ImageError, ImageTooLarge, UnreadableImage
@@ -62,24 +65,48 @@ def test_a_picture_larger_than_its_box_says_is_refused(name: str) -> None:
 @pytest.mark.parametrize("animated", [False, True])
 def test_av1_pictures_are_found(animated: bool) -> None:
     more = {"save_all": True, "append_images": [PHOTO]} if animated else {}
-    heads = read_structure(encode("AVIF", **more)).av1_heads
-    assert heads
+    file = encode("AVIF", **more)
+    heads = list(heads_of_pictures(file, list(read_boxes(file)), b"av01"))
     assert {picture_size(head) for head in heads} == {(WIDTH, HEIGHT)}
+    assert read_structure(file).av1_size == (WIDTH, HEIGHT)
+
+
+def av1_item(extents: list[tuple[int, int]], num_locations: int = 1) -> bytes:
+    """Boxes with one item, located `num_locations` times, each in a box of its own."""
+    location = struct.pack(">HHH", 1, 0, len(extents))
+    location += b"".join(struct.pack(">II", *extent) for extent in extents)
+    return box(b"ftyp", b"avif" + bytes(4)) + box(
+        b"meta",
+        bytes(4)
+        + box(b"iinf", bytes(4) + b"\0\1" + box(b"infe", b"\2\0\0\0\0\1\0\0av01\0"))
+        + num_locations * box(b"iloc", bytes(4) + b"\x44\0\0\1" + location),
+    )
 
 
 def test_a_picture_in_one_byte_extents_is_found() -> None:
     """Nothing says that the bytes of an item lie in one piece."""
-    location = struct.pack(">HHHIIII", 1, 0, 2, 200, 1, 201, 5)
-    file = (
-        box(b"ftyp", b"avif" + bytes(4))
-        + box(
-            b"meta",
-            bytes(4)
-            + box(b"iinf", bytes(4) + b"\0\1" + box(b"infe", b"\2\0\0\0\0\1\0\0av01\0"))
-            + box(b"iloc", bytes(4) + b"\x44\0\0\1" + location),
-        )
-    ).ljust(200, b"\0") + b"abcdefgh"
-    assert read_structure(file).av1_heads == (b"abcdef",)
+    file = av1_item([(200, 1), (201, 5)]).ljust(200, b"\0") + b"abcdefgh"
+    assert list(heads_of_pictures(file, list(read_boxes(file)), b"av01")) == [b"abcdef"]
+
+
+def test_extents_that_overlap_take_no_more_memory_than_a_head() -> None:
+    """As many as a file may have, each of all its bytes: 4 GB if they were joined."""
+    file = av1_item([(0, 0)] * 4095).ljust(1 << 20, b"\0")
+    tracemalloc.start()
+    try:
+        heads = [len(head) for head in heads_of_pictures(file, list(read_boxes(file)), b"av01")]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert heads == [HEAD_BYTES]
+    assert peak < 4 << 20
+
+
+def test_extents_are_counted_over_all_boxes() -> None:
+    file = av1_item([(0, 8)] * 7, num_locations=513)  # of 8 with the item itself
+    assert read_structure(file).av1_size is None
+    with pytest.raises(ValueError, match="more extents"):
+        list(heads_of_pictures(file, list(read_boxes(file)), b"av01"))
 
 
 def box(kind: bytes, content: bytes) -> bytes:
