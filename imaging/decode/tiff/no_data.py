@@ -12,9 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.decode.tiff.directory import TiffDirectory
+from imaging.pixel_array import STRIP_ROWS
 
 GDAL_NODATA: Final = 42113
 MAX_CHARACTERS: Final = 64  # of a number
+
+# Of the value, for floats: six digits of it, rounded or cut off, as in -3.40282e+38 for the lowest
+# of 32 bits, which is 1e-6 off. GDAL's own tolerance (ARE_REAL_EQUAL) is 5e-7.
+TOLERANCE: Final = 1e-5
 
 
 def read_no_data(directory: TiffDirectory, dtype: np.dtype[np.generic]) -> np.generic | None:
@@ -45,11 +50,29 @@ def valid_pixels(
 
     None where all pixels are valid.
     """
-    missing: npt.NDArray[np.bool_] | None = None if written is None else ~written
+    valid = np.ones(colours.shape[:2], np.bool_) if written is None else written.copy()
     if no_data is not None or colours.dtype.kind == "f":
-        empty = np.ones(colours.shape[:2], np.bool_)
-        for channel in np.moveaxis(colours, -1, 0):
-            is_empty = np.isnan(channel) if channel.dtype.kind == "f" else np.False_
-            empty &= is_empty if no_data is None else (is_empty | (channel == no_data))
-        missing = empty if missing is None else missing | empty
-    return None if missing is None or not missing.any() else ~missing
+        for top in range(0, len(colours), STRIP_ROWS):
+            rows = slice(top, top + STRIP_ROWS)
+            valid[rows] &= ~_is_empty(colours[rows], no_data).all(axis=-1)
+    return None if valid.all() else valid
+
+
+def _is_empty(values: npt.NDArray[np.generic], no_data: np.generic | None) -> npt.NDArray[np.bool_]:
+    """Where values of any shape are `no_data`, or no number."""
+    if values.dtype.kind != "f":
+        return np.asarray(values == no_data)
+    is_empty: npt.NDArray[np.bool_] = np.isnan(values)
+    if no_data is not None:
+        lowest, highest = _around(float(no_data), values.dtype)
+        is_empty |= (values >= lowest) & (values <= highest)
+    return is_empty
+
+
+def _around(value: float, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    """The lowest and the highest number, of the type of floats, that are taken for the value."""
+    if not np.isfinite(value):
+        return np.array([value, value], dtype)
+    limits = np.finfo(dtype.str)
+    margin = TOLERANCE * abs(value)
+    return np.clip([value - margin, value + margin], limits.min, limits.max).astype(dtype)

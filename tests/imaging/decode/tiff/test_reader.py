@@ -65,13 +65,31 @@ def test_valid_pixels_turn_with_the_picture(orientation: int) -> None:
         ("f4", "7", [True, False, True]),
         ("f4", "7.00000001", [True, False, True]),  # as 32 bits hold it
         ("f4", "1e400", None),
-        ("f8", "7.00000001", None),
+        ("f8", "7.00000001", [True, False, True]),  # and as GDAL compares
+        ("f8", "7.0002", None),
     ],
 )
 def test_values_that_stand_for_nothing(dtype: str, text: str, valid: list[bool] | None) -> None:
     values = np.array([[0, 7, 9]], dtype)
     found = decoded(rows_of(values, {GDAL_NODATA: text})).valid
     assert (found if found is None else found[0].tolist()) == valid
+
+
+@pytest.mark.parametrize("text", ["-3.40282e+38", "-3.4028235e+38", "-3.4028e+38"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_lowest_float_in_a_few_digits(dtype: str, text: str) -> None:
+    lowest = float(np.finfo(np.float32).min)
+    values = np.array([[0, lowest, 9, lowest / 1.001, -np.inf]], dtype)
+    image = decoded(rows_of(values, {GDAL_NODATA: text}))
+    assert image.valid is not None
+    assert image.valid[0].tolist() == [True, False, True, True, True]
+
+
+def test_infinity_that_stands_for_nothing() -> None:
+    values = np.array([[0, np.inf, 9, -np.inf]], np.float32)
+    found = decoded(rows_of(values, {GDAL_NODATA: "inf"})).valid
+    assert found is not None
+    assert found[0].tolist() == [True, False, True, True]
 
 
 def test_nothing_is_where_all_colours_have_the_value() -> None:
