@@ -32,7 +32,8 @@ class ClientLimits:
     client_seconds: int = 15  # between two pieces of a request or response
     # For the tiny prediction behind /ready, which waits in the queue with all others: as long as
     # any prediction may (proxy_read_timeout), so that a service that responds in time is ready
-    # under load, too. A full queue, 8 running and 32 waiting, is 40 s at 1 s a photo.
+    # under load, too. A full queue, 8 running and 32 waiting, is 40 s at 1 s a photo; with lists of
+    # images five batches of some 18 s (LIST_SECONDS in serving/runtime/service.py).
     probe_seconds: int = 130
 
 

@@ -61,6 +61,12 @@ MAX_PIXELS_IN_FLIGHT = 100_000_000
 # captured when a worker starts, those of any other shape when it comes a second time.
 COMMON_ASPECT_RATIOS = ((4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16), (1, 1))
 
+# Seconds of a batch after which only the first image of each request still goes into the network.
+# Eight requests of 32 tiny images would hold the service for minutes, at 0.7 s an image on two
+# cores. So a batch takes some 18 s at 1 s an image, and a request behind a full queue (four batches
+# and the one that runs) has its response within the 130 s that gateways wait.
+LIST_SECONDS = 10.0
+
 # The output of a request for several formats, in the metrics.
 ARCHIVE = "zip"
 
@@ -91,9 +97,9 @@ def load_service(
 
     `version` is the archive's, `precision` as of model.optimize_for_inference, `threads` the number
     of images that are decoded or encoded at a time, `batch_size` that of images that go through the
-    network at once. After `max_seconds` of a batch no image goes into the network any more: those
-    left get 503. Raises ArchiveError where the archive is damaged or its model does not reproduce
-    the golden image.
+    network at once. After `max_seconds` of a batch no image goes into the network any more, after
+    LIST_SECONDS only the first of each request: those left get 503. Raises ArchiveError where the
+    archive is damaged or its model does not reproduce the golden image.
     """
     model = load_model(folder, device, precision)
     if device.type == "cuda":
@@ -170,12 +176,12 @@ class SegmentationService:
     def respond(self, requests: Sequence[HttpRequest]) -> BatchResult:
         """Take a batch through all stages. Never raises for what a client sent."""
         exchanges = [Exchange(request) for request in requests]
-        deadline = monotonic() + self.max_seconds
+        started = monotonic()
         stats = BatchStats(len(exchanges), exchanges[0].received.id)
         with stats.stage("decode"):
             list(self.threads.map(lambda exchange: exchange.run("decode", self.read), exchanges))
         with stats.stage("forward"):
-            self.forward(exchanges, stats, deadline)
+            self.forward(exchanges, stats, started)
         logits = next(
             (image.logits for image in images_of(exchanges) if image.response is None), None
         )
@@ -252,11 +258,12 @@ class SegmentationService:
             if taken:
                 image.exchange.add_time(name, taken)
 
-    def forward(self, exchanges: Sequence[Exchange], stats: BatchStats, deadline: float) -> None:
+    def forward(self, exchanges: Sequence[Exchange], stats: BatchStats, started: float) -> None:
         """One pass through the network for all photos of a shape, in groups of bounded size.
 
-        After `deadline` no other pass begins. Each request's first photo goes before any second
-        one, so that a long list does not use up the time of a single photo.
+        The passes that have a request's first photo go before all others; second ones of its shape
+        fill them up. A photo whose time is up, counted from `started`, fails instead: so a long
+        list does not use up the time of single photos.
         """
         turns = zip_longest(*(exchange.images for exchange in exchanges))
         waiting = [image for turn in turns for image in turn if image and image.response is None]
@@ -264,22 +271,29 @@ class SegmentationService:
         stats.shapes = len(set(shapes))
         for indices in sorted(group_by_shape(shapes, self.group_size)):
             group = [waiting[index] for index in indices]
-            started = perf_counter()
-            outcomes = self.logits_of(group, stats, deadline)
-            seconds = perf_counter() - started
+            self.fail_late(group, monotonic() - started)
+            in_time = [image for image in group if image.response is None]
+            pass_began = perf_counter()
+            outcomes = self.logits_of(in_time, stats) if in_time else []
+            seconds = perf_counter() - pass_began
             for exchange in {id(image.exchange): image.exchange for image in group}.values():
                 exchange.add_time("forward", seconds)
-            for image, outcome in zip(group, outcomes):
+            for image, outcome in zip(in_time, outcomes):
                 if isinstance(outcome, Exception):
                     image.fail("forward", outcome)
                 else:
                     image.logits = outcome
 
+    def fail_late(self, group: Sequence[ImageExchange], seconds: float) -> None:
+        """Fail the images that may not go into the network after these seconds of a batch."""
+        for image in group:
+            is_first = image is image.exchange.images[0]
+            if seconds > self.max_seconds or (seconds > LIST_SECONDS and not is_first):
+                image.fail("forward", BatchTooSlow())
+
     def logits_of(
-        self, group: Sequence[ImageExchange], stats: BatchStats, deadline: float
+        self, group: Sequence[ImageExchange], stats: BatchStats
     ) -> list[Tensor | Exception]:
-        if monotonic() > deadline:
-            return [BatchTooSlow()] * len(group)
         pixels = [image.photo.pixels for image in group]
         outcomes = forward(self.model.net, pixels, self.model.device, stats.count_retry)
         exit_if_lost(self.model.device)

@@ -170,17 +170,38 @@ def test_when_the_batchs_time_is_up_the_rest_is_503(
     """A worker that does not respond in time would be replaced, and its whole batch fail."""
     service = load_service(folder, "1.0", torch.device("cpu"), batch_size=1)
     counting = count_calls(service)
-    minutes = iter([0.0, 0.0, 0.5, 0.9, *[1.1] * 10])  # the deadline is set, then each pass begins
-    monkeypatch.setattr("serving.runtime.service.monotonic", lambda: 60 * next(minutes))
-    many, single = respond(
-        service, numbered(*PHOTOS[:4], output=b"json"), form({"image": OTHER, "output": b"json"})
+    seconds = iter([0.0, 30.0, 59.0, 61.0, *[62.0] * 10])  # the batch begins, then each pass
+    monkeypatch.setattr("serving.runtime.service.monotonic", lambda: next(seconds))
+    requests = [form({"image": image, "output": b"json"}) for image in PHOTOS[:4]]
+    responses = respond(service, *requests)
+    assert counting.sizes == [1, 1]
+    assert [response.status for response in responses] == [200, 200, 503, 503]
+    service.close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_list_has_less_time_than_single_photos(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    service = load_service(folder, "1.0", torch.device("cpu"), batch_size=batch_size)
+    counting = count_calls(service)
+    # The batch begins, then each pass.
+    times = {1: [0.0, 1.0, 2.0, 3.0, 9.0, *[11.0] * 10], 4: [0.0, 9.0, 11.0, 12.0, *[13.0] * 10]}
+    seconds = iter(times[batch_size])
+    monkeypatch.setattr("serving.runtime.service.monotonic", lambda: next(seconds))
+    single, other, many = respond(
+        service,
+        form({"image": PHOTOS[4], "output": b"json"}),
+        form({"image": OTHER, "output": b"json"}),
+        numbered(*PHOTOS[:4], OTHER, output=b"json"),
     )
-    assert counting.sizes == [1, 1, 1]
-    assert single.status == 200  # a single photo goes before a list's second
-    first, second, *others = json.loads(many.body)
-    assert "classes" in first
-    assert "classes" in second
-    assert [entry["error"]["code"] for entry in others] == ["overloaded", "overloaded"]
+    assert counting.sizes == {1: [1, 1, 1, 1], 4: [4, 1]}[batch_size]
+    assert (single.status, other.status) == (200, 200)
+    in_time = {1: 2, 4: 3}[batch_size]
+    entries = json.loads(many.body)
+    assert all("classes" in entry for entry in entries[:in_time])
+    codes = [entry["error"]["code"] for entry in entries[in_time:]]
+    assert codes == ["overloaded"] * (5 - in_time)
     service.close()
 
 
