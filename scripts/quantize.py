@@ -3,8 +3,9 @@
     python -m scripts.quantize --preset street-resnet18 --data FOLDER [--measure FOLDER]
 
 FOLDER holds photos, or images/ and masks/; with masks, mean IoUs are compared, too. The calibration
-is written beside the weights, where builds of the archive find it, unless int8 loses too much; the
-report in any case. Without --measure, the photos that it was not made with are measured on.
+is written beside the weights, where builds of the archive find it, unless int8 loses too much or
+misses the golden image; the report in any case. Without --measure, the photos that it was not made
+with are measured on.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from model.preset import PresetError, load_preset
 from scripts.archive.build import own_weights
 from scripts.archive.checkpoint import CheckpointError, trained_network
 from scripts.common.terminal import exit_status, shown
+from scripts.quantization.golden import check_golden_image
 from scripts.quantization.layers import layer_losses
 from scripts.quantization.measurement import EXACT, INT8, measure
 from scripts.quantization.photos import Photo, find_photos, network_input, spread
 from scripts.quantization.report import Report, report_json, report_lines
 from scripts.training.evaluation import in_process
 from segmenter_client.cli.access import int_at_least
+from serving.runtime.loading import ArchiveError
 
 # With 2, 4 and 8 photos street-resnet18 kept 99.88, 99.87 and 99.88 % of the pixels: a few are
 # enough if they show what the model will see, and 32 cost a minute.
@@ -74,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
     }
     # Not by the name "int8", which may fall back: then its plain twin is measured.
     segmenter = int8_segmenter(net, CPU, ranges)
-    predict[INT8] = in_process(PixelSegmenter(segmenter, preset.mean, preset.std).eval(), preset)
+    quantized = PixelSegmenter(segmenter, preset.mean, preset.std).eval()
+    predict[INT8] = in_process(quantized, preset)
     measurement = measure(predict, measured, preset)
     worst = next(photo for photo in measured if photo.file.name == measurement.worst_photo)
     digest = sha256_of(weights)
@@ -90,8 +94,17 @@ def run(options: argparse.Namespace) -> int:
     print(report_lines(report))
     print(f"report: {shown(options.report)}")
     measurement.check(options.max_drop, MIN_AGREEMENT)
+    check_golden_image(quantized, net, preset)
     path = calibration_path(weights)
-    write_calibration(StoredCalibration(digest, len(chosen), ranges), path)
+    stored = StoredCalibration(
+        weights=digest,
+        mean=preset.mean,
+        std=preset.std,
+        short_side=preset.short_side,
+        photos=len(chosen),
+        ranges=ranges,
+    )
+    write_calibration(stored, path)
     print(f"calibration: {shown(path)}")
     return 0
 
@@ -107,7 +120,7 @@ def photos_to_measure(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    return exit_status(lambda: run(options), PresetError, CheckpointError, OSError)
+    return exit_status(lambda: run(options), PresetError, CheckpointError, ArchiveError, OSError)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,13 @@ def unpacked_archive(folder: Path, short_side: int = 64, *, calibrated: bool = F
         assert preset.weights is not None
         pixels = normalize(golden_pixels(preset), preset.mean, preset.std)
         ranges = calibrate(net, [pixels])
-        write_calibration(
-            StoredCalibration(preset.weights.sha256, 1, ranges), folder / CALIBRATION_FILE
+        stored = StoredCalibration(
+            weights=preset.weights.sha256,
+            mean=preset.mean,
+            std=preset.std,
+            short_side=short_side,
+            photos=1,
+            ranges=ranges,
         )
+        write_calibration(stored, folder / CALIBRATION_FILE)
     return folder

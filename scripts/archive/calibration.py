@@ -6,11 +6,12 @@ from pathlib import Path
 
 from model.calibration_file import StoredCalibration, calibration_path, read_calibration
 from model.digest import sha256_of
+from model.preset import Preset
 from scripts.common.terminal import say, shown
 
 
-def calibration_of(weights: Path) -> StoredCalibration | None:
-    """The calibration beside a weights file, if there is one of exactly these weights.
+def calibration_of(weights: Path, preset: Preset) -> StoredCalibration | None:
+    """The calibration beside a weights file, if it is of exactly these weights in this preset.
 
     Raises CalibrationError where it is damaged.
     """
@@ -18,7 +19,8 @@ def calibration_of(weights: Path) -> StoredCalibration | None:
     if not path.is_file():
         return None
     stored = read_calibration(path)
-    if stored.weights != sha256_of(weights):
-        say(f"{shown(path)} is of other weights, and is left out; make quantize makes a new one")
+    misfit = stored.misfit(preset, sha256_of(weights))
+    if misfit:
+        say(f"{shown(path)} is of {misfit}: it is left out; make quantize makes a new one")
         return None
     return stored

@@ -54,7 +54,14 @@ def drawn_calibration(preset: Preset, weights: Path) -> StoredCalibration:
     _, net = trained_network(preset, weights)
     pixels = resize(decode_image(drawn_jpeg(PHOTO_SIZES["0.3 MP"])), (preset.short_side,) * 2)
     ranges = calibrate(net, [normalize(pixels[None], preset.mean, preset.std)])
-    return StoredCalibration(sha256_of(weights), 1, ranges)
+    return StoredCalibration(
+        weights=sha256_of(weights),
+        mean=preset.mean,
+        std=preset.std,
+        short_side=preset.short_side,
+        photos=1,
+        ranges=ranges,
+    )
 
 
 def run_conditions() -> dict[str, str | int]:

@@ -140,7 +140,7 @@ def load_network(preset: Preset, weights: Path | None, precision: str) -> nn.Mod
             raise CheckpointError(f"preset {preset.name} names no weights; give --weights")
         weights = published_weights(preset.weights)
     _, net = trained_network(preset, weights, verified=verified)
-    stored = calibration_of(weights)
+    stored = calibration_of(weights, preset)
     if precision == "int8" and stored is None:
         raise CheckpointError(f"{weights} has no calibration; make quantize makes one")
     device = "cuda" if torch.cuda.is_available() else "cpu"

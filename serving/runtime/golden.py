@@ -44,50 +44,79 @@ LARGEST_DEVIATION = 0.05
 LARGEST_INT8_DEVIATION = 0.15
 
 
+class NotReproduced(ArchiveError):
+    """The served network's logits are further off than its precision explains."""
+
+
 def record_golden(net: nn.Module, preset: Preset, folder: Path) -> None:
     """Write the logits of `net`, the plain network with its weights, to `folder`/golden.npz.
 
     The same weights give the same bytes. Raises ArchiveError where the logits are not finite.
     """
+    logits = exact_logits(net, preset).numpy()
+    scale = np.exp2(np.ceil(np.log2(max(np.abs(logits).max(), np.finfo(np.float32).tiny))))
+    np.savez(folder / LOGITS_FILE, logits=(logits / scale).astype(np.float16), scale=scale)
+
+
+def exact_logits(net: nn.Module, preset: Preset) -> Tensor:
+    """The golden image's logits by the plain network, fp64 (1, num_classes, h, w).
+
+    Raises ArchiveError where they are not finite.
+    """
     exact = copy.deepcopy(net).eval().double()
     pixels = normalize(golden_pixels(preset), preset.mean, preset.std)
     with torch.inference_mode():
-        logits = exact(pixels.double()).numpy()
-    if not np.isfinite(logits).all():
+        logits: Tensor = exact(pixels.double())
+    if not logits.isfinite().all():
         raise ArchiveError("the network's logits are NaN or infinite; its weights diverged")
-    scale = np.exp2(np.ceil(np.log2(max(np.abs(logits).max(), np.finfo(np.float32).tiny))))
-    np.savez(folder / LOGITS_FILE, logits=(logits / scale).astype(np.float16), scale=scale)
+    return logits
 
 
 def check_golden(model: ServedModel, folder: Path) -> float:
     """The deviation of the served network's logits from those in `folder`/golden.npz.
 
     It is a worker's first forward, and so its warm-up; on a GPU its second too, which replays a
-    CUDA graph and is the one that is compared. Raises ArchiveError where the deviation is
-    above what its precision explains, and what the forward raises where there are no logits.
+    CUDA graph and is the one that is compared. Raises NotReproduced where the deviation is
+    above what its precision explains, ArchiveError where there is no record or one of another
+    shape, and what the forward raises where there are no logits.
     """
     expected = read_logits(folder / LOGITS_FILE)
-    images = list(golden_pixels(model.preset))
-    with torch.inference_mode():
-        for _ in range(1 if model.device.type == "cpu" else 2):
-            (logits,) = forward(model.net, images, model.device)
-    if isinstance(logits, Exception):
-        raise logits
+    logits = served_logits(model.net, model.preset, model.device)
     if logits.shape != expected.shape:
         found, built = tuple(logits.shape), tuple(expected.shape)
         raise ArchiveError(
             f"the golden image's logits have shape {found}, and {built} when the archive was "
             "built; build the archive again"
         )
-    off = deviation(logits.cpu(), expected)
-    largest = LARGEST_INT8_DEVIATION if model.precision == "int8" else LARGEST_DEVIATION
+    off = deviation(logits, expected)
+    is_int8 = model.precision == "int8"
+    largest = LARGEST_INT8_DEVIATION if is_int8 else LARGEST_DEVIATION
     if not off <= largest:  # NaN is not
-        raise ArchiveError(
+        advice = (
+            "Calibrate again with more photos, or others (make quantize)"
+            if is_int8
+            else "Build the archive again; if that does not help, check the versions of PyTorch "
+            "and the device"
+        )
+        raise NotReproduced(
             "the model does not reproduce the golden image: its logits are off by "
-            f"{off:.1%}, of which {model.precision} explains {largest:.0%} at most. Build the "
-            "archive again; if that does not help, check the versions of PyTorch and the device"
+            f"{off:.1%}, of which {model.precision} explains {largest:.0%} at most. {advice}"
         )
     return off
+
+
+def served_logits(net: nn.Module, preset: Preset, device: torch.device) -> Tensor:
+    """The golden image's logits by a network that reads pixels: (1, num_classes, h, w), on the CPU.
+
+    Raises what the forward raises.
+    """
+    images = list(golden_pixels(preset))
+    with torch.inference_mode():
+        for _ in range(1 if device.type == "cpu" else 2):
+            (logits,) = forward(net, images, device)
+    if isinstance(logits, Exception):
+        raise logits
+    return logits.cpu()
 
 
 def golden_pixels(preset: Preset) -> Tensor:

@@ -66,7 +66,7 @@ def load_model(folder: Path, device: torch.device, precision: str = "auto") -> S
         raise ArchiveError(
             f"{path.name} does not fit preset {preset.name}: {one_line(error)}"
         ) from error
-    calibration = own_calibration(folder, preset.weights.sha256)
+    calibration = own_calibration(folder, preset, preset.weights.sha256)
     try:
         precision = choose_precision(precision, device, calibration is not None)
         fast = optimize_for_pixels(net, preset.mean, preset.std, device, precision, calibration)
@@ -84,8 +84,11 @@ def read_preset(path: Path) -> Preset:
         raise ArchiveError(f"{one_line(error)}; build the archive again") from error
 
 
-def own_calibration(folder: Path, weights_sha256: str) -> dict[str, float] | None:
-    """The calibration in the archive, which must be of these weights; None if there is none."""
+def own_calibration(folder: Path, preset: Preset, weights: str) -> dict[str, float] | None:
+    """The calibration in the archive, which must be of the preset with the weights of that SHA-256.
+
+    None if there is none.
+    """
     path = folder / CALIBRATION_FILE
     if not path.exists():
         return None
@@ -93,8 +96,9 @@ def own_calibration(folder: Path, weights_sha256: str) -> dict[str, float] | Non
         stored = read_calibration(path)
     except CalibrationError as error:
         raise ArchiveError(f"{path.name} is damaged; build the archive again") from error
-    if stored.weights != weights_sha256:
-        raise ArchiveError(f"{path.name} is of other weights; build the archive again")
+    misfit = stored.misfit(preset, weights)
+    if misfit:
+        raise ArchiveError(f"{path.name} is of {misfit}; build the archive again")
     return stored.ranges
 
 

@@ -29,6 +29,7 @@ from imaging.decode.allowance import Allowance
 from imaging.decode.budget import PixelBudget
 from imaging.mask.class_mask import triton_works
 from model.optimize.cuda_graphs import graph_counters, warm_up
+from model.optimize.precision import fast_precision
 from serving.errors import RequestError, in_form_of, internal_error
 from serving.formats import check_response_size, needs_confidence, needs_original
 from serving.label_map import void_id
@@ -41,7 +42,7 @@ from serving.response.protocol_documents import model_metadata, model_ready
 from serving.response.viewer import viewer_response
 from serving.runtime.device import exit_if_lost, largest_group
 from serving.runtime.exchange import BatchTooSlow, Exchange, ImageExchange
-from serving.runtime.golden import check_golden
+from serving.runtime.golden import NotReproduced, check_golden
 from serving.runtime.loading import ServedModel, load_model
 from serving.runtime.malloc import TRIM_SECONDS, trim_memory
 from serving.runtime.stages import forward, group_by_shape, read_photo, segment, select
@@ -101,11 +102,7 @@ def load_service(
     LIST_SECONDS only the first of each request: those left get 503. Raises ArchiveError where the
     archive is damaged or its model does not reproduce the golden image.
     """
-    model = load_model(folder, device, precision)
-    if device.type == "cuda":
-        triton_works(device)  # compiles here, not in the threads of the first requests
-    warm_up(model.net, common_input_sizes(model.preset.short_side))
-    off = check_golden(model, folder)
+    model, off = load_checked(folder, device, precision)
     logger.info(
         "the golden image's logits are off by %.2f %% in %s: in service", 100 * off, model.precision
     )
@@ -117,6 +114,27 @@ def load_service(
         max_seconds=max_seconds,
         response_limit=response_limit,
     )
+
+
+def load_checked(folder: Path, device: torch.device, precision: str) -> tuple[ServedModel, float]:
+    """The model, warmed up, and by how much the golden image's logits are off.
+
+    Where "auto" is int8, and that does not reproduce the golden image, it is the fastest of the
+    other precisions instead. Raises ArchiveError as load_service.
+    """
+    model = load_model(folder, device, precision)
+    if device.type == "cuda":
+        triton_works(device)  # compiles here, not in the threads of the first requests
+    warm_up(model.net, common_input_sizes(model.preset.short_side))
+    try:
+        return model, check_golden(model, folder)
+    except NotReproduced as error:
+        if precision != "auto" or model.precision != "int8":
+            raise
+        fallback = fast_precision(device)
+        logger.warning("the network runs in %s instead of int8: %s", fallback, error)
+    del model  # before another is loaded
+    return load_checked(folder, device, fallback)
 
 
 def images_of(exchanges: Sequence[Exchange]) -> list[ImageExchange]:

@@ -88,7 +88,15 @@ def test_the_calibration_beside_the_weights_is_packed(
     assert "tiny has no calibration" in capsys.readouterr().err
     assert not (unpacked(output, tmp_path / "without") / "calibration.json").exists()
 
-    stored = StoredCalibration(sha256_of(weights), 2, {"backbone.maxpool": 1.5})
+    preset = load_preset(preset_file)
+    stored = StoredCalibration(
+        weights=sha256_of(weights),
+        mean=preset.mean,
+        std=preset.std,
+        short_side=preset.short_side,
+        photos=2,
+        ranges={"backbone.maxpool": 1.5},
+    )
     write_calibration(stored, calibration_path(weights))
     built = build_archive(preset_file, output)
     assert capsys.readouterr().err == ""
@@ -97,10 +105,18 @@ def test_the_calibration_beside_the_weights_is_packed(
     of_packed = replace(stored, weights=built.weights.sha256)
     assert read_calibration(folder / "calibration.json") == of_packed
 
-    write_calibration(replace(stored, weights="0" * 64), calibration_path(weights))
-    build_archive(preset_file, output)
-    assert "is of other weights, and is left out" in capsys.readouterr().err
-    assert not (unpacked(output, tmp_path / "other") / "calibration.json").exists()
+    for index, (other, misfit) in enumerate(
+        [
+            (replace(stored, weights="0" * 64), "other weights"),
+            (replace(stored, short_side=1000), "short_side 1000, and tiny has "),
+        ]
+    ):
+        write_calibration(other, calibration_path(weights))
+        build_archive(preset_file, output)
+        message = capsys.readouterr().err
+        assert f"is of {misfit}" in message
+        assert "it is left out; make quantize makes a new one" in message
+        assert not (unpacked(output, tmp_path / f"other{index}") / "calibration.json").exists()
 
     calibration_path(weights).write_text("{}")
     with pytest.raises(CalibrationError, match=r"weights\.calibration\.json is not a calibration"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from model import calibrate
 from model.calibration import CPU
@@ -16,6 +19,7 @@ from model.calibration_file import calibration_path, read_calibration
 from model.digest import sha256_of
 from model.optimize.precision import fast_precision
 from model.preset import Preset, build_network, load_preset
+from model.segmenter import Segmenter
 from scripts import evaluate, quantize
 from scripts.archive.calibration import calibration_of
 from scripts.quantization.layers import layer_losses
@@ -138,15 +142,43 @@ def test_a_loss_beyond_the_limit_is_refused_after_the_report(
     assert read_report(tmp_path)["photos"]
 
 
+def test_a_calibration_that_no_worker_serves_is_refused(
+    labelled: Path,
+    weights: Path,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def too_narrow(net: Segmenter, batches: Iterable[Tensor]) -> dict[str, float]:
+        return {name: largest / 20 for name, largest in calibrate(net, batches).items()}
+
+    monkeypatch.setattr(quantize, "calibrate", too_narrow)
+    assert quantize.main([*options, "--data", str(labelled), "--max-drop", "100"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"error: int8 moves the logits of the golden image by \d+\.\d%, and a worker serves it up "
+        r"to 15%: the calibration is not kept\. Try more photos, or others",
+        error,
+    )
+    assert not calibration_path(weights).exists()
+
+
 def test_a_calibration_of_other_weights_is_left_out(
-    labelled: Path, weights: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+    labelled: Path,
+    weights: Path,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert quantize.main([*options, "--data", str(labelled), "--max-drop", "100"]) == 0
-    assert calibration_of(weights) is not None
+    preset = load_preset(tmp_path / "drawn.yaml")
+    assert calibration_of(weights, preset) is not None
+    assert calibration_of(weights, replace(preset, short_side=1000)) is None
+    assert "and drawn has 1000: it is left out" in capsys.readouterr().err
     state = torch.load(weights, weights_only=True)
     state["classifier.4.bias"] += 1
     torch.save(state, weights)
-    assert calibration_of(weights) is None
+    assert calibration_of(weights, preset) is None
     assert "weights.calibration.json is of other weights" in capsys.readouterr().err
 
 

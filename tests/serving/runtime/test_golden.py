@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model import optimize_for_pixels
-from model.calibration_file import read_calibration
+from model.calibration_file import read_calibration, write_calibration
 from model.normalization import normalize
+from model.optimize import precision as precisions
 from model.optimize.quantized_conv import can_quantize
 from model.preset import Preset, build_network, load_preset
 from model.segmenter import Segmenter
@@ -30,6 +34,7 @@ from serving.runtime.golden import (
     record_golden,
 )
 from serving.runtime.loading import CALIBRATION_FILE, ArchiveError, ServedModel, load_model
+from serving.runtime.service import load_service
 from tests.archives import unpacked_archive
 from tests.conftest import randomize
 
@@ -124,6 +129,41 @@ def test_another_model_does_not_go_into_service(
     with pytest.raises(ArchiveError, match="does not reproduce the golden image") as caught:
         check_golden(model, folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def poorly_calibrated(folder: Path, tmp_path: Path) -> Path:
+    """An archive whose ranges cut off most of what the maps hold."""
+    copy = shutil.copytree(folder, tmp_path / "archive")
+    stored = read_calibration(copy / CALIBRATION_FILE)
+    narrow = {name: largest / 20 for name, largest in stored.ranges.items()}
+    write_calibration(replace(stored, ranges=narrow), copy / CALIBRATION_FILE)
+    return copy
+
+
+@needs_int8
+def test_auto_does_without_a_poor_calibration(
+    poorly_calibrated: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precisions, "has_int8_products", lambda: True)
+    with caplog.at_level(logging.WARNING):
+        service = load_service(poorly_calibrated, "1.0", CPU)
+    service.close()
+    used = precisions.fast_precision(CPU)
+    assert service.model.precision == service.info.precision == used
+    assert service.info.headers()["Model-Precision"] == used
+    assert json.loads(service.describe().body)["precision"] == used
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert f"the network runs in {used} instead of int8: " in message
+    assert "int8 explains 15% at most. Calibrate again with more photos" in message
+    assert "\n" not in message
+
+
+@needs_int8
+def test_int8_itself_is_refused_with_a_poor_calibration(poorly_calibrated: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"int8 explains 15% at most\. Calibrate again"):
+        load_service(poorly_calibrated, "1.0", CPU, precision="int8")
 
 
 def test_the_logits_on_record_are_the_plain_networks(folder: Path, preset: Preset) -> None:

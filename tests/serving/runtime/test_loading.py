@@ -87,6 +87,11 @@ def calibration_of_other_weights(folder: Path) -> None:
     write_calibration(replace(read_calibration(path), weights="0" * 64), path)
 
 
+def calibration_at_another_size(folder: Path) -> None:
+    path = folder / "calibration.json"
+    write_calibration(replace(read_calibration(path), short_side=576), path)
+
+
 def calibration_of_another_network(folder: Path) -> None:
     path = folder / "calibration.json"
     stored = read_calibration(path)
@@ -105,6 +110,7 @@ def calibration_of_another_network(folder: Path) -> None:
         (other_network, "weights.pth does not fit preset tiny: "),
         (no_calibration, "calibration.json is damaged; build the archive again"),
         (calibration_of_other_weights, "calibration.json is of other weights; build"),
+        (calibration_at_another_size, "is of short_side 576, and tiny has 64; build"),
         pytest.param(
             calibration_of_another_network,
             "another network: 1 layers are in only one of the two",
