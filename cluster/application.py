@@ -21,7 +21,8 @@ LONGEST_BATCH = 130
 CHECK_PERIOD = 60
 
 # Requests that a replica takes in: those of its queue and its batch, 40, and those whose body or
-# response is on its way. With bodies of 48 MiB they are 3 GiB.
+# response is on its way. With bodies of 48 MiB they are 3 GiB. A response may be larger: one of an
+# image has up to 200 MB, and stays until its client has read it.
 MAX_IN_FLIGHT = 64
 
 # Requests in flight for each replica above which there should be one more: half a batch.
