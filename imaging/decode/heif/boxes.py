@@ -29,6 +29,11 @@ def read_boxes(data: bytes) -> Iterator[Box]:
     yield from _boxes(data, 0, len(data), MAX_DEPTH)
 
 
+def box_children(data: bytes, box: Box, skipped: int) -> Iterator[Box]:
+    """The boxes in a box, behind the first `skipped` bytes of its content, not those in them."""
+    yield from _boxes(data, box.start + skipped, box.end, 0)
+
+
 def box_size(data: bytes, start: int) -> int | None:
     """Of a box with its header; None if it goes on to the end of the file, or is damaged."""
     size = number(data, start, 4)

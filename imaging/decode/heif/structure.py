@@ -12,9 +12,15 @@ from typing import Final
 from imaging.decode.formats import ImageFormat, too_complex
 from imaging.decode.heif import av1
 from imaging.decode.heif.boxes import Box, box_size, number, read_boxes
+from imaging.decode.heif.derived import pixels_of_parts
 from imaging.decode.heif.items import heads_of_pictures
 
 MAX_BOXES: Final = 4096  # ordinary files have some dozens, in tiles of 512 px a few hundred
+
+# Of the tiles and layers of a picture, in its own pixels. Tiles may reach beyond the last row and
+# column, of a small picture by a multiple of its size, but such tiles do not take long.
+MAX_PARTS: Final = 2
+MIN_PARTS_LIMIT: Final = 16_000_000  # px: below a second
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class HeifStructure:
     num_boxes: int  # counted up to MAX_BOXES + 1
     code_points: tuple[int, int] | None  # primaries and transfer function (Rec. ITU-T H.273)
     av1_size: tuple[int, int] | None  # of the largest AV1 picture, (0, 0) if none; None: unknown
+    num_part_pixels: int | None  # decoded for the parts of an item at most; None: beyond counting
 
 
 def read_structure(data: bytes) -> HeifStructure:
@@ -33,11 +40,13 @@ def read_structure(data: bytes) -> HeifStructure:
     sizes = [_size(data, box) for box in boxes]
     colours = [box.head(data) for box in boxes if box.kind == b"colr"]
     nclx = next((body for body in colours if body[:4] == b"nclx"), None)
+    size = max(sizes, key=_area, default=(0, 0))
     return HeifStructure(
-        size=max(sizes, key=_area, default=(0, 0)),
+        size=size,
         num_boxes=len(boxes),
         code_points=None if nclx is None else (number(nclx, 4, 2), number(nclx, 6, 2)),
         av1_size=_largest_av1_picture(data, boxes),
+        num_part_pixels=_num_part_pixels(data, boxes, _area(size)),
     )
 
 
@@ -50,6 +59,9 @@ def check_structure(heif: HeifStructure, name: ImageFormat) -> None:
         raise too_complex(name)
     if 0 in heif.size:
         raise ValueError("no size")
+    limit = max(MAX_PARTS * _area(heif.size), MIN_PARTS_LIMIT)
+    if heif.num_part_pixels is None or heif.num_part_pixels > limit:
+        raise too_complex(name)
     if heif.av1_size is None:
         raise ValueError("a picture of unknown size")
     if _area(heif.av1_size) > _area(heif.size):
@@ -79,6 +91,13 @@ def _largest_av1_picture(data: bytes, boxes: list[Box]) -> tuple[int, int] | Non
     try:  # one head after the other, for together they could be far larger than the file
         return max(map(av1.picture_size, heads), key=_area, default=(0, 0))
     except (IndexError, ValueError):
+        return None
+
+
+def _num_part_pixels(data: bytes, boxes: list[Box], unknown_area: int) -> int | None:
+    try:
+        return pixels_of_parts(data, boxes, unknown_area)
+    except ValueError:
         return None
 
 

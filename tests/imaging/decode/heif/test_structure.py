@@ -113,6 +113,70 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + kind + content
 
 
+def made_of_parts(parts: dict[int, list[int]], sizes: dict[int, tuple[int, int]]) -> bytes:
+    """Items that refer to others, and the (width, height) px that each declares."""
+    references = b"".join(
+        box(b"dimg", struct.pack(f">HH{len(numbers)}H", item, len(numbers), *numbers))
+        for item, numbers in parts.items()
+    )
+    properties = b"".join(box(b"ispe", struct.pack(">III", 0, *size)) for size in sizes.values())
+    pairs = b"".join(struct.pack(">HBB", item, 1, 1 + at) for at, item in enumerate(sizes))
+    lists = box(b"ipma", struct.pack(">II", 0, len(sizes)) + pairs)
+    return box(b"ftyp", b"heic" + bytes(4)) + box(
+        b"meta",
+        bytes(4)
+        + box(b"iref", bytes(4) + references)
+        + box(b"iprp", box(b"ipco", properties) + lists),
+    )
+
+
+TILE, GRID = (512, 512), (4032, 3024)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes", "pixels"),
+    [
+        ({1: [*range(2, 50)]}, {1: GRID, **dict.fromkeys(range(2, 50), TILE)}, 48 * 512 * 512),
+        ({1: [2, 3]}, {1: GRID, 2: GRID, 3: GRID}, 2 * 4032 * 3024),  # an overlay
+        ({1: [2]}, {1: GRID}, 4032 * 3024),  # a part of no declared size
+        ({1: [2], 2: [3, 4]}, {1: GRID, 2: TILE, 3: TILE, 4: TILE}, 2 * 512 * 512),
+        (
+            {1: [2, 3], 2: [4, 4], 3: [5]},
+            {1: (8, 8), 2: (8, 8), 3: (8, 8), 4: (6, 8), 5: (9, 8)},
+            168,
+        ),
+        ({1: [2], 2: [3]}, {1: TILE, 2: GRID, 3: (1, 1)}, 4032 * 3024),  # a canvas is not free
+        ({}, {1: GRID}, 0),
+        ({1: [2, 3, 4, 5]}, {1: (600, 600), **dict.fromkeys(range(2, 6), TILE)}, 1024 * 1024),
+    ],
+)
+def test_tiles_and_layers_are_counted(
+    parts: dict[int, list[int]], sizes: dict[int, tuple[int, int]], pixels: int
+) -> None:
+    structure = read_structure(made_of_parts(parts, sizes))
+    assert structure.num_part_pixels == pixels
+    check_structure(structure, "HEIC")
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes"),
+    [
+        ({1: [2] * 961}, {1: (7000, 7000), 2: (2048, 2048)}),
+        ({1: [2] * 961}, {1: (64, 64), 2: (2048, 2048)}),
+        ({1: [2, 2], 2: [3, 3], 3: [4, 4]}, dict.fromkeys(range(1, 5), GRID)),
+        ({1: [2], 2: [1]}, {1: TILE, 2: TILE}),
+        ({item: [item + 1] for item in range(1, 9)}, {1: TILE}),
+        ({1: [2] * 5000}, {1: TILE, 2: (1, 1)}),
+    ],
+)
+def test_tiles_that_are_decoded_again_and_again_are_refused(
+    parts: dict[int, list[int]], sizes: dict[int, tuple[int, int]]
+) -> None:
+    with pytest.raises(UnreadableImage) as caught:
+        check_structure(read_structure(made_of_parts(parts, sizes)), "HEIC")
+    assert caught.value.code == "image_too_complex"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_heic_is_turned_once(orientation: int) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
