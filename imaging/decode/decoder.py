@@ -139,7 +139,8 @@ def _num_pixels(image: ImageFile.ImageFile | SampledTiff, header: ImageHeader) -
     """The pixels that are decoded at once, or as many as take the memory of wide numbers."""
     if isinstance(image, SampledTiff):
         return max(image.size[0] * image.size[1], image.num_bytes // BYTES_PER_PIXEL)
-    return max(width * height for width, height in (image.size, header.tile_size))
+    sizes = (image.size, header.tile_size, header.canvas_size or (0, 0))
+    return max(width * height for width, height in sizes)
 
 
 @contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from imaging.decode.budget import PixelBudget
 from imaging.decode.canvas import Canvas
-from imaging.decode.decoder import decode_image
+from imaging.decode.decoder import decode_image, decoded_image
 from imaging.decode.limits import Limits
 from imaging.errors import ImageTooLarge, UnreadableImage
 from tests.imaging.decode.differential.png_samples import RGB, RGBA, chunk, write_png
@@ -102,6 +104,23 @@ def test_chunks_are_counted_before_a_frame_is_made_of_them(monkeypatch: pytest.M
 def test_the_canvas_is_limited_too() -> None:
     with pytest.raises(ImageTooLarge):
         decode_image(apng(FRAME, (LEFT, TOP, RIGHT, BOTTOM)), Limits(max_side=15))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (RIGHT - LEFT, BOTTOM - TOP)])
+def test_the_budget_is_for_the_canvas(size: tuple[int, int]) -> None:
+    """However small the frame, the whole page is in memory."""
+    taken = []
+
+    class Recorded(PixelBudget):
+        def spend(self, pixels: int) -> AbstractContextManager[None]:
+            taken.append(pixels)
+            return super().spend(pixels)
+
+    width, height = size
+    file = apng(FRAME[:height, :width], (LEFT, TOP, LEFT + width, TOP + height))
+    with decoded_image(file, Limits(), Recorded(10_000)) as decoded:
+        assert decoded.pixels.size == (WIDTH, HEIGHT)
+    assert taken == [WIDTH * HEIGHT]
 
 
 def gif(transparent: bool) -> bytes:
