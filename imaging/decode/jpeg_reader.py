@@ -93,10 +93,12 @@ def has_all_scans(data: bytes) -> bool:
     A progressive file that ends between two scans shows the whole picture, blurred.
     """
     missing: dict[int, set[int]] = {}
+    start = 0
     for frame in FRAME_HEADER.finditer(data):  # the last one: those before are of previews
         components = data[frame.end() : frame.end() + 3 * data[frame.end() - 1]]
         missing = {component: set(range(64)) for component in components[::3]}
-    for scan in SCAN_HEADER.finditer(data):
+        start = frame.end()
+    for scan in SCAN_HEADER.finditer(data, start):
         count = data[scan.end() - 1]
         components = data[scan.end() : scan.end() + 2 * count : 2]
         first, last, bits = data[scan.end() + 2 * count :][:3].ljust(3, b"\xff")

@@ -74,6 +74,20 @@ def test_a_progressive_file_that_ends_between_two_scans_is_refused() -> None:
             decode_image(file[:cut])
 
 
+def test_the_scans_of_a_thumbnail_are_not_those_of_the_picture() -> None:
+    """A thumbnail in EXIF has a header and scans of its own, whose components have equal names."""
+    thumbnail = encode(NOISE.resize((16, 16)))
+    body = b"Exif\0\0" + thumbnail
+    segment = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    file = FILES["progressive"][:2] + segment + FILES["progressive"][2:]
+    assert has_all_scans(file)
+    cut = file.rindex(b"\xff\xda\0")
+    assert not has_all_scans(file[:cut])
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(file[:cut])
+    assert caught.value.code == "image_truncated"
+
+
 @pytest.mark.parametrize(
     ("marker", "bits", "message"),
     [
