@@ -19,8 +19,8 @@ from imaging.decode.tiff.codes import COLOUR_FILTER_ARRAY, LINEAR_RAW
 from imaging.decode.tiff.directory import TiffDirectory
 from imaging.errors import UnsupportedImage
 
-# Formats of their own, and those that change TIFF's signature or add one behind it. The pixels of an
-# ordinary TIFF may begin there, too, so that its first letters alone (CR, IIII) are not enough.
+# Formats of their own, and those that change TIFF's signature or add one behind it. The pixels of
+# an ordinary TIFF may begin there, too, so that its first letters alone (CR, IIII) are not enough.
 SIGNATURES: Final[dict[str, re.Pattern[bytes]]] = {
     "Canon CR2": re.compile(rb"(?:II\*\0|MM\0\*).{4}CR\x02\0", re.DOTALL),
     "Canon CR3": re.compile(rb"....ftypcrx ", re.DOTALL),
