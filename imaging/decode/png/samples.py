@@ -66,6 +66,17 @@ def _used_bits(image: Image.Image, png: PngStructure) -> int:
     return max(used, MIN_USED_BITS) if used <= MAX_USED_BITS else 16
 
 
+def _alpha_bits(image: Image.Image, bits: int) -> int:
+    """Of alpha, stored like colours of `bits` bits or with all of 16. Full opacity may be either.
+
+    What lies beyond `bits` shows in the high bytes, which the image has.
+    """
+    if "A" not in image.getbands():
+        return bits
+    levels = image.getchannel("A").histogram()
+    return 16 if any(levels[1 << (bits - 8) : 255]) else bits
+
+
 def _table(bits: int, encoding: ColourEncoding | None) -> npt.NDArray[np.uint8]:
     """(65536,): a sample, of which `bits` are used -> 8 bits."""
     if encoding is None or encoding.transfer is None:
@@ -85,7 +96,7 @@ def _from_both_bytes(
 ) -> Image.Image:
     """A loaded image of high bytes, RGB or RGBA, and its file -> RGB or RGBA."""
     other = _load_other_bytes(file)
-    opacity = _table(bits, None)
+    opacity = _table(_alpha_bits(image, bits), None)
     mode = "RGBA" if key is not None or png.colour_type != RGB else "RGB"
     result = Image.new(mode, image.size)
     for top in range(0, image.height, STRIP_ROWS):
@@ -95,7 +106,7 @@ def _from_both_bytes(
         channels = [table[values]]
         if key is not None:
             channels.append(np.where((values == key).all(axis=2), np.uint8(0), np.uint8(255)))
-        elif alpha is not None:  # stored like the colours, or with all of its 16 bits
+        elif alpha is not None:
             channels.append(opacity[alpha])
         result.paste(Image.fromarray(np.dstack(channels)), box)
     return result

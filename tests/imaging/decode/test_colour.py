@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from imaging.decode.decoder import decode_image, upright_rgb
+from tests.imaging.decode.differential.png_samples import GREY_ALPHA, RGBA, write_png
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -61,6 +62,25 @@ def test_transparent_colours_are_white() -> None:
     assert decoded(palette, "GIF", transparency=7) == expected
     several = bytes([255] * 7 + [0, 255, 0])
     assert decoded(palette, transparency=several) == [[0, 0, 0], [255] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize("colour_type", [GREY_ALPHA, RGBA])
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [
+        ([0, 0x4000, 0x8000, 0xFFFF], [255, 191, 127, 0]),  # of 16 bits, above dark colours
+        ([0, 0x0100, 0x0200, 0x03FF], [255, 191, 127, 0]),  # of 10 bits, like the colours
+        ([0, 0x0100, 0x0200, 0xFFFF], [255, 191, 127, 0]),
+    ],
+)
+def test_alpha_of_dark_pictures_has_its_own_range(
+    colour_type: int, alpha: list[int], expected: list[int]
+) -> None:
+    """Black, of 10 bits as one white pixel tells, over white."""
+    colours = 3 if colour_type == RGBA else 1
+    row = [[0] * colours + [level] for level in alpha] + [[0x3FF] * colours + [alpha[-1]]]
+    pixels = np.asarray(decode_image(write_png(np.array([row], np.uint16), colour_type, 16)))
+    assert pixels[0, :, 0].tolist() == [*expected, 255]
 
 
 def test_premultiplied_grey() -> None:
