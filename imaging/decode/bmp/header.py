@@ -90,8 +90,10 @@ def read_header(data: bytes) -> BmpHeader:
         masks = (red, green, blue, alpha)
         if any(mask >= 1 << bits for mask in masks) or not all(map(_is_contiguous, masks)):
             raise ValueError(f"channels in the bits {masks}")
-    start = int.from_bytes(data[10:14], "little") or end
     entry_bytes = 3 if length == CORE_HEADER else 4
+    start = int.from_bytes(data[10:14], "little")
+    if start == 0:  # not filled in: the pixels follow what comes before them
+        start = end + entry_bytes * (num_colours or (1 << bits if bits in PALETTE_BITS else 0))
     if bits in PALETTE_BITS:
         # OS/2 does not always count its colours: they end where the pixels begin.
         num_colours = min(num_colours or 1 << bits, max(start - end, 0) // entry_bytes, 256)

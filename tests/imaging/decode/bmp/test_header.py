@@ -55,6 +55,14 @@ def test_the_size_of_the_file_that_the_header_tells_is_of_no_account() -> None:
         np.testing.assert_array_equal(np.asarray(decode_image(file)), PALETTE[INDICES])
 
 
+@pytest.mark.parametrize(("header", "num_colours"), [(12, 16), (40, 16), (40, 9), (124, 9)])
+def test_pixels_at_no_offset_follow_the_palette(header: int, num_colours: int) -> None:
+    indices = INDICES % num_colours
+    file = write_bmp(pack_rows(indices, 4), 4, header=header, palette=PALETTE[:num_colours])
+    file = file[:10] + bytes(4) + file[14:]
+    np.testing.assert_array_equal(np.asarray(decode_image(file)), PALETTE[indices])
+
+
 def test_indices_beyond_the_palette_are_black() -> None:
     pixels = np.asarray(decode_image(write_bmp(pack_rows(INDICES, 8), 8, palette=PALETTE[:9])))
     expected = np.where(INDICES[..., None] < 9, PALETTE[INDICES], 0)
