@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -112,9 +113,11 @@ def test_the_budget_is_for_the_canvas(size: tuple[int, int]) -> None:
     taken = []
 
     class Recorded(PixelBudget):
-        def spend(self, pixels: int) -> AbstractContextManager[None]:
+        @contextmanager
+        def spend(self, pixels: int) -> Iterator[None]:
             taken.append(pixels)
-            return super().spend(pixels)
+            with super().spend(pixels):
+                yield
 
     width, height = size
     file = apng(FRAME[:height, :width], (LEFT, TOP, LEFT + width, TOP + height))
