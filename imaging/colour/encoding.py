@@ -6,6 +6,7 @@ So do PNG's chunks, and `nclx` in AVIF and HEIC.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ from imaging.colour.primaries import (
     spans_colours,
 )
 from imaging.colour.transfer import TRANSFERS, Transfer, srgb_encode
+
+# Code points of H.273, tables 2 and 3: BT.709, whose pictures are shown like sRGB's, and its kin.
+SRGB_PRIMARIES: Final = 1
+SRGB_TRANSFERS: Final = (1, 6, 13, 14, 15)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ def encoding_of(
     if primaries is not None and (is_srgb(primaries) or not spans_colours(primaries)):
         primaries = None
     return None if primaries is None and transfer is None else ColourEncoding(transfer, primaries)
+
+
+def are_known(primaries: int, transfer: int) -> bool:
+    """Whether both code points are sRGB's, as good as those, or of an encoding that is obeyed."""
+    return (primaries == SRGB_PRIMARIES or primaries in PRIMARIES) and (
+        transfer in SRGB_TRANSFERS or transfer in TRANSFERS
+    )
 
 
 def encoding_of_code_points(primaries: int, transfer: int) -> ColourEncoding | None:

@@ -10,7 +10,12 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from imaging.colour.encoding import ColourEncoding, encoding_of, encoding_of_code_points
+from imaging.colour.encoding import (
+    ColourEncoding,
+    are_known,
+    encoding_of,
+    encoding_of_code_points,
+)
 from imaging.colour.primaries import Chromaticities
 from imaging.colour.transfer import Transfer, power
 
@@ -24,9 +29,9 @@ GAMMA_RANGE: Final = (1_000, 1_000_000)  # 0.01 to 10
 
 def encoding_of_chunks(chunks: Mapping[bytes, bytes]) -> ColourEncoding | None:
     """None for sRGB, for a profile (Pillow reads it), and where nothing readable is declared."""
-    if len(chunks.get(b"cICP", b"")) == 4:
-        primaries, transfer, _, _ = chunks[b"cICP"]
-        return encoding_of_code_points(primaries, transfer)
+    points = _code_points(chunks)
+    if points:
+        return encoding_of_code_points(*points)
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
     return encoding_of(_chromaticities(chunks), _transfer(chunks))
@@ -34,13 +39,19 @@ def encoding_of_chunks(chunks: Mapping[bytes, bytes]) -> ColourEncoding | None:
 
 def has_profile(chunks: Mapping[bytes, bytes]) -> bool:
     """Whether the colours are those of the file's ICC profile."""
-    return b"iCCP" in chunks and len(chunks.get(b"cICP", b"")) != 4
+    return b"iCCP" in chunks and _code_points(chunks) is None
 
 
 def significant_bits(chunks: Mapping[bytes, bytes]) -> int | None:
     """Of the channel that has most; None where it is not declared."""
     bits = max(chunks.get(b"sBIT", b""), default=0)
     return bits if 1 <= bits <= 16 else None
+
+
+def _code_points(chunks: Mapping[bytes, bytes]) -> tuple[int, int] | None:
+    """Primaries and transfer function of cICP; None where it says nothing that is understood."""
+    body = chunks.get(b"cICP", b"")
+    return (body[0], body[1]) if len(body) == 4 and are_known(body[0], body[1]) else None
 
 
 def _transfer(chunks: Mapping[bytes, bytes]) -> Transfer | None:

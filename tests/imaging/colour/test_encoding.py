@@ -116,6 +116,15 @@ def test_precedence_of_png_s_chunks() -> None:
     assert abs(brighter - srgb(NOISE / 255) * 255).max() <= 1
 
 
+@pytest.mark.parametrize("points", [(2, 2), (12, 2), (2, 13), (1, 255), (0, 0)])
+def test_code_points_that_are_not_understood_are_no_declaration(points: tuple[int, int]) -> None:
+    unknown = chunk(b"cICP", bytes([*points, 0, 1]))
+    assert (decoded(unknown) == NOISE).all()
+    assert (decoded(unknown + GAMA) == decoded(GAMA)).all()
+    assert (decoded(unknown + P3_ICCP) == decoded(P3_ICCP)).all()
+    assert (decoded(P3_ICCP) != NOISE).any()
+
+
 @pytest.mark.parametrize("body", [b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1"])
 def test_absurd_gamma_counts_as_none(body: bytes) -> None:
     if len(body) == 4:
