@@ -29,7 +29,9 @@ class HeifStructure:
 
     size: tuple[int, int]  # (width, height) px of the largest of them, (0, 0) if there is none
     num_boxes: int  # counted up to MAX_BOXES + 1
-    code_points: tuple[int, int] | None  # primaries and transfer function (Rec. ITU-T H.273)
+    # Primaries and transfer function (Rec. ITU-T H.273), where all that declare any agree: those
+    # of a gain map or a thumbnail are not the picture's.
+    code_points: tuple[int, int] | None
     av1_size: tuple[int, int] | None  # of the largest AV1 picture, (0, 0) if none; None: unknown
     num_part_pixels: int | None  # decoded for the parts of an item at most; None: beyond counting
 
@@ -39,12 +41,12 @@ def read_structure(data: bytes) -> HeifStructure:
     boxes = list(itertools.islice(read_boxes(data), MAX_BOXES + 1))
     sizes = [_size(data, box) for box in boxes]
     colours = [box.head(data) for box in boxes if box.kind == b"colr"]
-    nclx = next((body for body in colours if body[:4] == b"nclx"), None)
+    points = {(number(body, 4, 2), number(body, 6, 2)) for body in colours if body[:4] == b"nclx"}
     size = max(sizes, key=_area, default=(0, 0))
     return HeifStructure(
         size=size,
         num_boxes=len(boxes),
-        code_points=None if nclx is None else (number(nclx, 4, 2), number(nclx, 6, 2)),
+        code_points=points.pop() if len(points) == 1 else None,
         av1_size=_largest_av1_picture(data, boxes),
         num_part_pixels=_num_part_pixels(data, boxes, _area(size)),
     )

@@ -222,6 +222,22 @@ def test_high_dynamic_range_is_shown_as_on_a_screen() -> None:
     assert (shown[bright] >= 250).all()
 
 
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [([], None), ([(12, 13)], (12, 13)), ([(1, 13)] * 2, (1, 13)), ([(9, 16), (1, 13)], None)],
+)
+def test_code_points_count_where_all_pictures_agree(
+    points: list[tuple[int, int]], expected: tuple[int, int] | None
+) -> None:
+    colours = b"".join(
+        box(b"colr", b"nclx" + struct.pack(">HHHB", *pair, 0, 128)) for pair in points
+    )
+    file = box(b"ftyp", b"avif" + bytes(4)) + box(
+        b"meta", bytes(4) + box(b"iprp", box(b"ipco", colours))
+    )
+    assert read_structure(file).code_points == expected
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
