@@ -1,6 +1,8 @@
 """Bytes from an untrusted client -> an upright RGB image, or an `ImageError` that says why not.
 
-bytes -> ImageHeader -> checks -> Pillow's reader -> checks of its size -> pixels -> RGB
+bytes -> ImageHeader -> checks -> a reader -> checks of its size -> pixels -> RGB
+
+The reader is Pillow's, or for TIFFs of plain samples our own.
 """
 
 from __future__ import annotations
@@ -49,9 +51,11 @@ def decode_image(
 ) -> Image.Image:
     """Decode an image file: upright, mode RGB, 8 bits per channel, native size.
 
-    Of an animation the first frame is taken, of 16 bits the high byte; transparency is laid over
-    white. CMYK is converted without its colour profile, in JPEG as Adobe's inverted values, which
-    is how browsers read it. The limits are checked from the header, before a pixel is decoded.
+    Of an animation the first frame is taken, of 16 bits the high byte, but of cameras' 10 to 14 in
+    16 and of light stored in proportion all of them. Transparency is laid over white. Colours are
+    converted by their profile or encoding; CMYK without one by complement, in JPEG as Adobe's
+    inverted values, which is how browsers read it. Sizes are limited before a pixel is decoded,
+    time while it is.
 
     Raises UnreadableImage, ImageTooLarge or UnsupportedImage, and nothing else for bad bytes.
     """

@@ -55,8 +55,8 @@ WAYS_OUT: Final = {
     "AVIF": "This service reads them with Pillow 11.3 or later.",
     "HEIC": "This service reads them if the package pillow-heif is installed. iPhones take JPEG "
     "photos with Settings > Camera > Formats > Most Compatible.",
-    "HTML": "The image's address probably answered with a page, such as an error or a login: "
-    "open the file in a browser to read it.",
+    "HTML": "If it came from an address, that probably returned a page, such as an error or a "
+    "login: open the file in a browser to read it.",
 }
 HEAD_BYTES: Final = 4096  # in which a signature lies
 

@@ -1,7 +1,7 @@
 """How many pixels are decoded for a picture that is made of others: a grid of tiles, an overlay.
 
 A tile is decoded as often as it is referred to, all in one call, which no limit on time can stop:
-2 kB that name one tile of 2048x2048 pixels 961 times are 4 gigapixels.
+961 references to one tile of 2048x2048 pixels are 4 gigapixels.
 ISO/IEC 14496-12, section 8.11.12 (iref); ISO/IEC 23008-12, sections 6.6.2 (derived items), 9.3.1
 (ipma).
 """
