@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from imaging.colour.colour_table import ColourTable, colour_table, convert_in_place
 
-# The largest ordinary profiles, of printers, have 3 MB.
+# The largest ordinary profiles, of CMYK printers, have 3 MB.
 MAX_BYTES: Final = 4 * 1024 * 1024
 HEADER_BYTES: Final = 128
 MAX_TAGS: Final = 100

@@ -30,7 +30,8 @@ ALPHAS: Final = (codes.PREMULTIPLIED_ALPHA, codes.ALPHA, codes.CORELDRAW_ALPHA)
 # correlation is 0.98 in the public case, 0.0 for shapes that have nothing to do with the scene.
 MAX_BETWEEN: Final = 0.5
 MIN_CORRELATION: Final = 0.15
-COMPARED_ROWS: Final = 256
+COMPARED_ROWS: Final = 256  # to twice as many
+COMPARED_BYTES: Final = 56  # of each pixel in them, most as floats of 64 bits
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def is_transparency(
     It does not where it is one more picture of the same scene. Of georeferenced images the
     transparency has no soft edges, so that anything else is taken for a picture.
     """
-    step = max(1, len(alpha) // COMPARED_ROWS)
+    step = _compared_step(len(alpha))
     some, beside = alpha[::step].astype(np.int16), colours[::step].astype(np.int16)
     if ((some != 0) & (some != 255)).mean() <= MAX_BETWEEN:
         return True
@@ -93,6 +94,15 @@ def is_transparency(
     return all(
         _correlation(edges, expected[..., channel]) < MIN_CORRELATION for channel in range(3)
     )
+
+
+def comparison_bytes(width: int, height: int) -> int:
+    """What `is_transparency` takes for an image of that size, in px."""
+    return COMPARED_BYTES * width * -(-height // _compared_step(height))
+
+
+def _compared_step(height: int) -> int:
+    return max(1, height // COMPARED_ROWS)
 
 
 def _correlation(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]) -> float:

@@ -79,9 +79,10 @@ class SampleLayout:
 
     @property
     def is_native(self) -> bool:
-        """Whether the bytes are numbers of this machine as they are."""
-        whole = self.bits == 8 * self.dtype.itemsize
-        return whole and (self.bits == 8 or self.little_endian == (sys.byteorder == "little"))
+        """Whether the unpacked bytes are numbers of this machine, or differences of such."""
+        if self.bits != 8 * self.dtype.itemsize or self.predictor == FLOATING_POINT:
+            return False
+        return self.bits == 8 or self.little_endian == (sys.byteorder == "little")
 
     @property
     def piece_channels(self) -> int:

@@ -33,7 +33,7 @@ def make_picture(
     if bands.photometric == codes.CMYK:
         inks = _share(values[..., :count], bits)
         if alpha is not None and not bands.premultiplied:  # the paper is white: no ink
-            inks = (inks * (alpha[..., None] / np.float32(255))).astype(np.uint8)
+            inks = _thinned(inks, alpha)
         return _from_array("CMYK", inks)
     levels = to_8_bits(values[..., :count], bits, valid)
     if bands.photometric == codes.WHITE_IS_ZERO:
@@ -64,13 +64,34 @@ def _share(values: npt.NDArray[np.generic], bits: int) -> npt.NDArray[np.uint8]:
     """Opacity or ink, 0 to the greatest number of the type or 1.0 -> 0 to 255."""
     if values.dtype.kind == "u":
         return high_byte(values, bits)
-    shares = np.nan_to_num(values.astype(np.float32))
     if values.dtype.kind == "i":
-        shares /= np.float32(np.iinfo(values.dtype.str).max)
-    else:
-        shares /= max(1.0, float(shares.max(initial=0)))  # some programs write 0 to 255
-    levels: npt.NDArray[np.uint8] = np.rint(shares.clip(0, 1) * 255).astype(np.uint8)
+        whole = float(np.iinfo(values.dtype.str).max)
+    else:  # some programs write 0 to 255
+        largest = (float(_finite(values[rows]).max(initial=0)) for rows in _strips(values))
+        whole = max(1.0, *largest)
+    levels = np.empty(values.shape, np.uint8)
+    for rows in _strips(values):
+        shares = _finite(values[rows]) / np.float32(whole)
+        levels[rows] = np.rint(shares.clip(0, 1) * 255).astype(np.uint8)
     return levels
+
+
+def _finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.nan_to_num(values.astype(np.float32))
+
+
+def _thinned(inks: npt.NDArray[np.uint8], opacity: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H, W, 4), (H, W) -> the inks as they are on white paper."""
+    result = np.empty(inks.shape, np.uint8)
+    for rows in _strips(inks):
+        result[rows] = (inks[rows] * (opacity[rows, :, None] / np.float32(255))).astype(np.uint8)
+    return result
+
+
+def _strips(values: npt.NDArray[np.generic]) -> list[slice]:
+    """Of a few rows each, so that temporary copies stay small."""
+    return [slice(top, top + STRIP_ROWS) for top in range(0, len(values), STRIP_ROWS)]
 
 
 def _coloured(
@@ -86,7 +107,6 @@ def _coloured(
     # Palettes have 16 bits, in files of old programs 8.
     palette = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
     pixels = np.empty((*indices.shape, 3), np.uint8)
-    for top in range(0, len(indices), STRIP_ROWS):
-        rows = slice(top, top + STRIP_ROWS)
+    for rows in _strips(indices):
         pixels[rows] = palette[indices[rows].astype(np.intp)]
     return pixels

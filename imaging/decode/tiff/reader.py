@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from imaging.colour import icc
 from imaging.decode.deadline import Deadline
 from imaging.decode.orientation import TRANSPOSITIONS
-from imaging.decode.tiff.bands import Bands, choose_bands
+from imaging.decode.tiff.bands import Bands, choose_bands, comparison_bytes
 from imaging.decode.tiff.directory import TiffDirectory
 from imaging.decode.tiff.layout import SampleLayout, read_layout
 from imaging.decode.tiff.no_data import read_no_data, valid_pixels
@@ -23,10 +24,10 @@ from imaging.decode.tiff.raster import GROUP_BYTES, read_raster
 
 ORIENTATION: Final = 274
 ICC_PROFILE: Final = 34675
-MAX_PROFILE: Final = 1 << 22  # bytes; CMYK profiles have up to 2 MB
 
 # A pixel as RGBA, laid over white, and as RGB, each of which Pillow keeps in 4 bytes.
 PICTURE_BYTES: Final = 12
+LEVELS_BYTES: Final = 4  # of it, before they are an image: RGB and alpha
 
 # Orientations that exchange width and height.
 QUARTER_TURNS: Final = (
@@ -55,11 +56,25 @@ class SampledTiff:
     def num_bytes(self) -> int:
         """What reading takes at most: the numbers, and pieces on their way or then the picture."""
         layout, pixels = self.layout, self.layout.width * self.layout.height
-        piece = layout.row_bytes * layout.piece_height
-        pieces = layout.rows * layout.columns
-        group = min(max(GROUP_BYTES, piece), piece * pieces)
         width = len(self.bands.channels) * layout.dtype.itemsize
-        return width * pixels + max(2 * group, PICTURE_BYTES * pixels)
+        picture = PICTURE_BYTES * pixels
+        if self.bands.alpha is not None:
+            compared = comparison_bytes(layout.width, layout.height)
+            picture = max(picture, LEVELS_BYTES * pixels + compared)
+        return width * pixels + max(self._group_bytes, picture)
+
+    @property
+    def _group_bytes(self) -> int:
+        """Of pieces that are unpacked together: the bytes twice, or once beside their numbers."""
+        layout, channels = self.layout, self.bands.channels
+        piece = layout.row_bytes * layout.piece_height
+        group = min(max(GROUP_BYTES, piece), piece * layout.rows * layout.columns)
+        samples = 8 * group // layout.bits
+        numbers = 0 if layout.is_native else samples * layout.dtype.itemsize
+        are_first = channels == tuple(range(len(channels)))
+        if not (layout.in_planes or are_first):  # they are picked into a copy
+            numbers += samples // layout.channels * len(channels) * layout.dtype.itemsize
+        return group + max(group, numbers)
 
     def read(self) -> tuple[Image.Image, npt.NDArray[np.bool_] | None]:
         """The picture, in a mode of 8 bits a channel, and its valid pixels (H, W); None: all.
@@ -72,7 +87,7 @@ class SampledTiff:
         colours = raster.values[..., : len(self.bands.colours)]
         valid = valid_pixels(colours, no_data, raster.written)
         image = make_picture(raster.values, valid, self.layout.bits, self.bands, self.directory)
-        profile = self.directory.raw_bytes(ICC_PROFILE, MAX_PROFILE)
+        profile = self.directory.raw_bytes(ICC_PROFILE, icc.MAX_BYTES)
         if profile:
             image.info["icc_profile"] = profile
         if self.turn is None:

@@ -16,7 +16,7 @@ def read_samples(rows: npt.NDArray[np.uint8], layout: SampleLayout) -> npt.NDArr
     copies stay small.
     """
     shape = (len(rows), layout.piece_width, layout.piece_channels)
-    in_place = layout.is_native and layout.predictor != FLOATING_POINT
+    in_place = layout.is_native
     samples = rows.view(layout.dtype).reshape(shape) if in_place else np.empty(shape, layout.dtype)
     step = max(1, STRIP_BYTES // layout.row_bytes)
     for top in range(0, len(rows), step):

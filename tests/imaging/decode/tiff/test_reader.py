@@ -14,6 +14,8 @@ from imaging.decode.budget import PixelBudget
 from imaging.decode.decoder import DecodedImage, decode_image, decoded_image
 from imaging.decode.limits import BYTES_PER_PIXEL, DEFAULT_LIMITS, Limits
 from imaging.decode.tiff import raster
+from imaging.decode.tiff.directory import read_directories
+from imaging.decode.tiff.reader import open_sampled
 from imaging.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
 from scripts.stress.fuzz.tiff_writer import Values, tiff_file
 
@@ -225,6 +227,39 @@ def test_memory_follows_from_the_limit() -> None:
     _, peak = tracemalloc.get_traced_memory()  # of NumPy's arrays; Pillow's images are beside them
     tracemalloc.stop()
     assert peak < BYTES_PER_PIXEL * limits.max_pixels + 2 * len(file)
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "bits", "tags"),
+    [
+        ((800, 800), "f4", 32, {262: 5, 277: 4}),
+        ((800, 800), "f8", 64, {262: 5, 277: 4}),
+        ((1500, 1500), "u1", 8, {262: 5, 277: 5, 338: 2}),
+        ((2000, 500), "u1", 8, {262: 2, 277: 4, 338: 2}),  # of few rows all are compared
+        ((800, 800), "f4", 32, {262: 2, 277: 5, 338: [0, 2]}),
+        ((400, 400), "u1", 1, {262: 1, 277: 300, 338: [0] * 299}),  # a byte for each bit
+    ],
+)
+def test_reading_takes_no_more_memory_than_it_states(
+    size: tuple[int, int], dtype: str, bits: int, tags: dict[int, Values]
+) -> None:
+    width, height = size
+    channels = tags[277]
+    assert isinstance(channels, int)
+    row = np.random.default_rng(0).integers(0, 200, width * channels * bits // 8 // int(dtype[1]))
+    piece = zlib.compress(row.astype(dtype).tobytes() * height)
+    number = FLOAT if dtype.startswith("f") else UNSIGNED
+    base: dict[int, Values] = {256: width, 257: height, 258: [bits] * channels, 278: height}
+    base |= {259: DEFLATE, 339: [number] * channels, **tags}
+    file = tiff_file((base, [piece]))
+    (directory,) = read_directories(file)
+    tracemalloc.start()
+    image = open_sampled(directory, max_seconds=10)
+    image.read()
+    _, peak = tracemalloc.get_traced_memory()  # of NumPy's arrays; Pillow's images are beside them
+    tracemalloc.stop()
+    strips = 6_000_000  # bytes of temporary copies, of an image of any size
+    assert peak < image.num_bytes + strips + 2 * len(file)
 
 
 def test_reading_stops_when_its_time_is_up() -> None:
