@@ -19,7 +19,6 @@ from imaging.decode.tiff.codes import (
     JPEGS,
     OLD_JPEG,
     UNCOMPRESSED,
-    WEBP,
     unsupported,
 )
 from imaging.decode.tiff.directory import (
@@ -32,9 +31,8 @@ from imaging.decode.tiff.directory import (
     TiffDirectory,
 )
 
-# JPEG, old and new, and WebP set a whole decoder up for each strip or tile. Honest ones are of 8
-# rows or 128x128 pixels and more: 50 megapixels are some 3000.
-WHOLE_IMAGES: Final = (*JPEGS, WEBP)
+# JPEG, old and new, sets a whole decoder up for each strip or tile. Honest ones are of 8 rows or
+# 128x128 pixels and more: 50 megapixels are some 3000.
 MAX_WHOLE_IMAGES: Final = 4096
 
 BYTE_TYPES: Final = (1, 2, 7)  # BYTE, ASCII, UNDEFINED: may be long, and stay bytes
@@ -114,7 +112,7 @@ def _check_pieces(
     # Without a length libtiff would take a piece to be as long as the file, or to lie at its start.
     if (1 if counts is None else counts.num_values) != offsets.num_values:
         raise ValueError(f"{offsets.num_values} pieces, and not as many lengths")
-    if compression in WHOLE_IMAGES and offsets.num_values > MAX_WHOLE_IMAGES:
+    if compression in JPEGS and offsets.num_values > MAX_WHOLE_IMAGES:
         raise too_complex("TIFF")
     starts = directory.values(offsets)
     lengths = np.full(1, len(data)) if counts is None else directory.values(counts)
