@@ -9,12 +9,13 @@ ISO/IEC 14496-12, section 8.11.12 (iref); ISO/IEC 23008-12, sections 6.6.2 (deri
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from imaging.decode.heif.boxes import Box, box_children, number
 from imaging.decode.heif.items import MAX_ITEMS
 
-MAX_PROPERTIES: Final = 16 * MAX_ITEMS  # of all items together; ordinary ones have three to six
+MAX_BYTES: Final = 32 * MAX_ITEMS  # that say which items have which properties; 6 to 10 each
 MAX_LISTS: Final = 4  # of properties
 MAX_NESTING: Final = 4  # of derived items; ordinary files have a grid, perhaps turned by another
 Areas = dict[int, int]  # number of an item -> pixels
@@ -48,12 +49,12 @@ def _parts(data: bytes, boxes: list[Box]) -> dict[int, list[int]]:
         if box.kind == b"iref":
             width = 4 if data[box.start : box.start + 1] > b"\0" else 2
             for reference in box_children(data, box, 4):
-                if reference.kind == b"dimg":
-                    at = reference.start
-                    count = number(data, at + width, 2)
-                    num_parts += 1 + count
-                    if num_parts > MAX_ITEMS:
-                        raise ValueError("more references than a file has")
+                at = reference.start
+                count = number(data, at + width, 2) if reference.kind == b"dimg" else 0
+                num_parts += 1 + count
+                if num_parts > MAX_ITEMS:
+                    raise ValueError("more references than a file has")
+                if count:
                     first = at + width + 2
                     parts.setdefault(number(data, at, width), []).extend(
                         number(data, first + index * width, width) for index in range(count)
@@ -63,21 +64,18 @@ def _parts(data: bytes, boxes: list[Box]) -> dict[int, list[int]]:
 
 def _areas(data: bytes, boxes: list[Box]) -> Areas:
     """The largest that an item's properties declare, where any does."""
+    num_bytes = sum(box.end - box.start for box in boxes if box.kind == b"ipma")
+    if num_bytes > MAX_BYTES or sum(box.kind == b"ipco" for box in boxes) > MAX_LISTS:
+        raise ValueError("more properties than a file has")
     lists = [  # one in an ordinary file; of several, who knows which one counts
-        [_area(data, child) for child in box_children(data, box, 0)]
+        [_area(data, child) for child in islice(box_children(data, box, 0), MAX_ITEMS)]
         for box in boxes
         if box.kind == b"ipco"
     ]
-    if len(lists) > MAX_LISTS:
-        raise ValueError("more lists of properties than a file has")
     areas: Areas = {}
-    num_properties = 0
     for box in boxes:
         if box.kind == b"ipma":
             for item, index in _associations(data, box):
-                num_properties += 1
-                if num_properties > MAX_PROPERTIES:
-                    raise ValueError("more properties than a file has")
                 for properties in lists:
                     if 0 < index <= len(properties) and properties[index - 1]:
                         areas[item] = max(areas.get(item, 0), properties[index - 1])

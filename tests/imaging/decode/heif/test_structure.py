@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 from contextlib import suppress
 
@@ -175,6 +176,21 @@ def test_tiles_that_are_decoded_again_and_again_are_refused(
     with pytest.raises(UnreadableImage) as caught:
         check_structure(read_structure(made_of_parts(parts, sizes)), "HEIC")
     assert caught.value.code == "image_too_complex"
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        box(b"iref", bytes(4) + box(b"cdsc", b"") * 500_000),
+        box(b"ipma", struct.pack(">II", 0, 2**32 - 1) + bytes(3_000_000)),
+        box(b"ipco", b"") * 5,
+    ],
+)
+def test_lists_without_end_are_not_walked(boxes: bytes) -> None:
+    file = made_of_parts({}, {1: GRID}) + boxes
+    started = time.thread_time()
+    assert read_structure(file).num_part_pixels is None
+    assert time.thread_time() - started < 0.5
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
