@@ -83,7 +83,7 @@ def build_archive(
             say(
                 f"{preset.name} has no calibration, and will not run in int8. `make quantize "
                 "DATA=<photos>` makes one: on processors with VNNI or AMX its network is then "
-                "several times as fast as in fp32"  # 6 to 7 times with VNNI, benchmarks/cpu.md
+                "several times as fast as in fp32"  # 3.9 times with VNNI, benchmarks/cpu.md
             )
 
     output.parent.mkdir(parents=True, exist_ok=True)
