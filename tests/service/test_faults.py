@@ -447,7 +447,7 @@ def test_another_model_does_not_go_into_service(
     seconds = time.monotonic() - started
     said = str(caught.value)
     reason = "the model does not reproduce the golden image"
-    assert said.startswith(f"the worker died: serving.runtime.loading.ArchiveError: {reason}: its")
+    assert said.startswith(f"the worker died: serving.runtime.golden.NotReproduced: {reason}: its")
     assert "\n" not in said
     assert processes_of(tmp_path / "run") == []
     table.append(

@@ -71,7 +71,7 @@ def journal_server(journal: Journal) -> Iterator[Journal]:
             status, headers = journal.reply(number)
             content = b'{"error":{"code":"c","message":"m"}}'
             if status == 200:
-                content = response(body, self.headers["X-Segmenter-Output"])
+                content = response(body, self.headers.get("X-Segmenter-Output", "mask"))
             with journal.lock:
                 journal.in_flight -= 1
             was_killed = len(body) < length  # the client, after a part of its request
