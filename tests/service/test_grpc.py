@@ -16,7 +16,6 @@ import grpc
 import grpc_tools
 import numpy as np
 import pytest
-import ts
 from grpc_tools import protoc
 from PIL import Image
 
@@ -34,6 +33,8 @@ DEFINITIONS = {"proto/inference.proto": "inference.proto", "google/rpc/status.pr
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, ModuleType]:
     """The modules of messages and of services."""
     folder = tmp_path_factory.mktemp("stubs")
+    import ts  # here, since the tests are collected where it is not installed
+
     with zipfile.ZipFile(Path(ts.__file__).parent / "frontend" / "model-server.jar") as jar:
         for inside, outside in DEFINITIONS.items():
             path = folder / (outside or inside)
