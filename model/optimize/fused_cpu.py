@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from model.optimize.residual import ResidualBlock
+
 # Side of the map that weights are laid out for, in cells: 520 px at output stride 8. At other
 # sizes the same weights give the same result; oneDNN may then reorder them on each call.
 TYPICAL_CELLS = 65
@@ -46,29 +48,18 @@ class FusedConv(nn.Module):
         return shortcut
 
 
-class FusedBlock(nn.Module):
-    """A residual block of folded convolutions: (B, C, H, W) -> (B, C', h, w). Overwrites its input.
-
-    Stands for torchvision's BasicBlock and Bottleneck; only its number of convolutions differs.
-    """
+class FusedBlock(ResidualBlock):
+    """A residual block of folded convolutions. Overwrites its input."""
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
-        super().__init__()
         convs = [child for child in block.children() if isinstance(child, nn.Conv2d)]
-        self.convs = nn.ModuleList(FusedConv(conv, relu=True) for conv in convs)
-        self.shortcut: nn.Module = nn.Identity()
+        *first, last = (FusedConv(conv, relu=True) for conv in convs)
+        shortcut = None
         if block.downsample is not None:
             conv = block.downsample[0]
             assert isinstance(conv, nn.Conv2d)
-            self.shortcut = FusedConv(conv, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.shortcut(x)
-        *first, last = self.convs
-        for conv in first:
-            x = conv(x)
-        y: Tensor = last(x, shortcut)
-        return y
+            shortcut = FusedConv(conv, relu=False)
+        super().__init__(first, last, shortcut)
 
 
 def can_fuse(dtype: torch.dtype) -> bool:

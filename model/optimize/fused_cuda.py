@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from model.optimize.equivalence import relative_difference
+from model.optimize.residual import ResidualBlock
 from model.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -69,17 +70,13 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
     return Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-class FusedBlock(nn.Module):
-    """A residual block of folded convolutions: (B, C, H, W) -> (B, C', h, w).
-
-    Stands for torchvision's BasicBlock and Bottleneck; only its number of convolutions differs.
-    """
+class FusedBlock(ResidualBlock):
+    """A residual block of folded convolutions."""
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
-        super().__init__()
         convs = [child for child in block.children() if isinstance(child, nn.Conv2d)]
         *first, last = (FusedConv(conv) for conv in convs)
-        self.shortcut: nn.Module = nn.Identity()
+        shortcut = None
         if block.downsample is not None:
             conv = block.downsample[0]
             assert isinstance(conv, nn.Conv2d)
@@ -87,13 +84,8 @@ class FusedBlock(nn.Module):
             # Both biases are terms of one sum: the last convolution adds them together.
             both = (last.bias.float() + conv.bias.float()).to(last.bias.dtype)
             last.bias = nn.Parameter(both, requires_grad=False)
-            self.shortcut = without_bias(conv)
-        self.first = nn.Sequential(*first)
-        self.last = last
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.first(x), self.shortcut(x))
-        return y
+            shortcut = without_bias(conv)
+        super().__init__(first, last, shortcut)
 
 
 class FusedStem(nn.Module):

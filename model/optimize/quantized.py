@@ -26,6 +26,7 @@ from model.optimize.quantized_maps import (
     residual_blocks,
     stem_of,
 )
+from model.optimize.residual import ResidualBlock
 from model.segmenter import Segmenter
 
 
@@ -41,7 +42,7 @@ class QuantizedStem(nn.Module):
         return self.target.quantize(self.layers(x))
 
 
-class QuantizedBlock(nn.Module):
+class QuantizedBlock(ResidualBlock):
     """A residual block: uint8 (B, C, H, W) -> uint8 (B, C', h, w). Overwrites its input."""
 
     def __init__(
@@ -51,27 +52,19 @@ class QuantizedBlock(nn.Module):
         maps: Maps,
         convolution: type[QuantizedConv],
     ) -> None:
-        super().__init__()
-        self.shortcut: nn.Module = nn.Identity()
+        shortcut = None
         added = source
         if block.downsample is not None:
             conv = conv_of(block.downsample)
             added = maps[conv]
-            self.shortcut = convolution(conv, source, added, relu=False)
-        *first, last = block_convs(block)
-        self.convs = nn.ModuleList()
-        for conv in first:
-            self.convs.append(convolution(conv, source, maps[conv]))
+            shortcut = convolution(conv, source, added, relu=False)
+        *early, late = block_convs(block)
+        first = []
+        for conv in early:
+            first.append(convolution(conv, source, maps[conv]))
             source = maps[conv]
-        self.convs.append(convolution(last, source, maps[block], shortcut=added))
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.shortcut(x)
-        *first, last = self.convs
-        for conv in first:
-            x = conv(x)
-        y: Tensor = last(x, shortcut)
-        return y
+        last = convolution(late, source, maps[block], shortcut=added)
+        super().__init__(first, last, shortcut)
 
 
 class QuantizedImageLevel(nn.Module):
