@@ -111,7 +111,7 @@ def _run_lengths(data: bytes, header: BmpHeader, deadline: Deadline) -> npt.NDAr
             raise ValueError("the file ends in its run lengths")
         count, value = data[at], data[at + 1]
         at += 2
-        if count:  # a run of one index, or of two by turns
+        if count:  # a run of one index, or of two that alternate
             run = indices[y, x : x + count]
             if per_byte == 2:
                 run[::2], run[1::2] = value >> 4, value & 15

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from imaging.decode.canvas import Canvas
-from imaging.decode.png.structure import MAX_CHUNKS, PngStructure
+from imaging.decode.png.structure import MAX_CHUNKS, SIGNATURE, PngStructure, chunk_offsets
 
-SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES: Final = 13  # of the content of IHDR
 CONTROL_BYTES: Final = 26  # of fcTL
 
@@ -51,14 +50,12 @@ def first_frame(data: bytes, png: PngStructure) -> tuple[bytes, Canvas] | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of each complete chunk (PNG, third edition, section 5.3)."""
-    start = len(SIGNATURE)
-    while start + 12 <= len(data):
+    """Name and content of each complete chunk."""
+    for start in chunk_offsets(data):
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         if end > len(data):
             return
         yield data[start + 4 : start + 8], data[start + 8 : end - 4]
-        start = end
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -9,6 +9,8 @@ from typing import Final
 from imaging.decode.formats import too_complex
 from imaging.decode.png.colour import COLOUR_CHUNKS
 
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
 # Chunks whose compressed content Pillow unpacks to 1 MB each. Ordinary files have about ten.
 PROFILE: Final = b"iCCP"
 TEXT: Final = b"iTXt"
@@ -42,7 +44,7 @@ def read_structure(data: bytes) -> PngStructure:
     num_chunks = 0
     chunks: dict[bytes, bytes] = {}
     has_pixels = is_animated = False
-    for start in _chunks(data):
+    for start in chunk_offsets(data):
         num_chunks += 1
         if num_chunks > MAX_CHUNKS:
             break
@@ -69,9 +71,9 @@ def check_structure(png: PngStructure) -> None:
         raise too_complex("PNG")
 
 
-def _chunks(data: bytes) -> Iterator[int]:
+def chunk_offsets(data: bytes) -> Iterator[int]:
     """The offset of each chunk (PNG, third edition, section 5.3)."""
-    start = 8
+    start = len(SIGNATURE)
     while start < len(data):
         yield start
         start += 12 + int.from_bytes(data[start : start + 4], "big")

@@ -56,7 +56,7 @@ def write_png(
 
 
 def _rows(samples: Samples, depth: int) -> bytes:
-    """With a filter that differs from row to row: none, sub, up by turns."""
+    """With a filter that differs from row to row: none, sub and up alternate."""
     bytes_per_pixel = max(1, samples.shape[2] * depth // 8)
     previous = np.zeros(0, np.uint8)
     result = b""
