@@ -25,12 +25,12 @@ class Records:
     def add(self, validation: Validation, net: nn.Module) -> None:
         """`net` has the weights that were validated."""
         tqdm.write(validation_line(validation.step, validation.loss, validation.scores))
-        is_best = validation.scores.mean_iou > best_mean_iou(read_rows(self.output))
         append_row(self.output, validation)
-        plot(read_rows(self.output), self.output / CURVES)
+        *earlier, row = rows = read_rows(self.output)
+        plot(rows, self.output / CURVES)
         if self.events:
             write_events(self.events, validation)
-        if is_best or not self.best.exists():
+        if row["mean_iou"] > best_mean_iou(earlier) or not self.best.exists():
             write_weights(net, self.best)
 
     def close(self) -> None:
