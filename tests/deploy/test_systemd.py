@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from scripts.common.terminal import ROOT
+from scripts.launch.arguments import parsed
 from scripts.launch.environment import OPTIONS, PREFIX, variable
 from scripts.launch.nginx_config import DRAIN_SECONDS
-from scripts.service import parsed
 
 UNIT = ROOT / "deploy" / "systemd" / "segmenter@.service"
 SECONDS = 60

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scripts.common.terminal import ROOT
+from scripts.launch.arguments import parsed
 from scripts.launch.environment import OPTIONS, SettingError, variable
-from scripts.service import main, parsed
+from scripts.service import main
 
 
 def test_variables_are_the_defaults_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
